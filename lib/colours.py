@@ -1,0 +1,40 @@
+"""Orientation as colour: the HSV key of mosaicity maps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_SECTORS = np.array([5.0, 3.0, 1.0])  # hue offsets of red, green and blue
+
+
+def orientation_rgb(
+    tilt1: ArrayLike, tilt2: ArrayLike, center: tuple[float, float], radius: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Colour (..., 3) of orientations: hue is the direction of the deviation, saturation its size.
+
+    White at the center; fully saturated from `radius` (of tilt1, of tilt2) on; black where NaN.
+    """
+    x = (np.asarray(tilt1, dtype=np.float64) - center[0]) / radius[0]
+    y = (np.asarray(tilt2, dtype=np.float64) - center[1]) / radius[1]
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = np.where(known, x, 0.0), np.where(known, y, 0.0)
+    hue = np.arctan2(y, x) / (2.0 * np.pi) % 1.0
+    saturation = np.minimum(np.hypot(x, y), 1.0)
+    # HSV to RGB at value 1, the closed form of the six sectors
+    k = (_SECTORS + 6.0 * hue[..., None]) % 6.0
+    rgb = 1.0 - saturation[..., None] * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)
+    return np.where(known[..., None], np.rint(255.0 * rgb), 0.0).astype(np.uint8)
+
+
+def colour_range(
+    tilt1: NDArray[np.float64], tilt2: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Center and radius of the key for a grain: the middle and half range of its central 98 %."""
+    centers, radii = [], []
+    for tilt in (tilt1, tilt2):
+        values = tilt[mask & np.isfinite(tilt)]
+        low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 0.0)
+        centers.append(float(low + high) / 2)
+        radii.append(max(float(high - low) / 2, 1e-6))
+    return (centers[0], centers[1]), (radii[0], radii[1])

@@ -1,0 +1,132 @@
+"""Everything that knows MPI: the communicator, errors that all ranks agree on, large messages.
+
+The communicator is passed in everywhere; only the command line asks `world()` for it. A serial run
+uses `SerialComm`, so the work below knows nothing of the difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .errors import Recon3DError
+
+_ALARM_TAG = 911
+_BLOCK_TAG = 7
+_LARGEST_MESSAGE = 1 << 28  # items; MPI counts are 32 bit
+
+
+class SerialComm:
+    """The part of an MPI communicator that this program uses, for one process without MPI."""
+
+    rank = 0
+    size = 1
+
+    def bcast(self, value: Any, root: int = 0) -> Any:
+        """Return the value."""
+        return value
+
+    def allgather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks."""
+        return [value]
+
+    def gather(self, value: Any, root: int = 0) -> list[Any]:
+        """Return the values of all ranks."""
+        return [value]
+
+
+Comm = Any  # an mpi4py communicator or a SerialComm
+
+
+def world() -> Comm:
+    """MPI's world, or a `SerialComm` where mpi4py or an MPI library is missing."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):  # RuntimeError: mpi4py found no MPI library
+        launched = next(
+            (int(os.environ[k]) for k in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE") if k in os.environ), 1
+        )
+        if launched > 1:
+            raise Recon3DError(
+                "mpirun",
+                f"{launched} processes were started, but mpi4py with an MPI library is not installed",
+            ) from None
+        return SerialComm()
+    return MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else SerialComm()
+
+
+class OtherRankFailed(Exception):
+    """Raised out of a long loop when another rank has given up; that rank's error is the one to show."""
+
+
+@contextlib.contextmanager
+def together(comm: Comm) -> Iterator[None]:
+    """Run a block that does not communicate; if it fails on one rank, it fails on all of them.
+
+    Every rank then raises the error of the lowest rank that has one of its own. Loops inside the
+    block call `check_alarm` now and then, so that nobody works on for hours after a failure.
+    """
+    error: BaseException | None = None
+    alarms: list[Any] = []
+    try:
+        yield
+    except OtherRankFailed as alarm:
+        error = alarm
+    except Exception as failure:
+        error = failure
+        alarms = [comm.isend(None, dest=r, tag=_ALARM_TAG) for r in range(comm.size) if r != comm.rank]
+    verdicts = comm.allgather(_portable(error))
+    for rank, verdict in enumerate(verdicts):
+        if rank != comm.rank and verdict is not None and not isinstance(verdict, OtherRankFailed):
+            comm.recv(source=rank, tag=_ALARM_TAG)
+    for alarm_sent in alarms:
+        alarm_sent.wait()
+    for verdict in verdicts:
+        if verdict is not None and not isinstance(verdict, OtherRankFailed):
+            raise verdict from error
+
+
+def _portable(error: BaseException | None) -> BaseException | None:
+    """The error itself where it survives the journey to another rank, else its traceback as text."""
+    if error is None or isinstance(error, Recon3DError | OtherRankFailed):
+        return error
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(Exception):
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        copy.add_note(text) if hasattr(copy, "add_note") else None
+        return copy
+    return RuntimeError(text)
+
+
+def check_alarm(comm: Comm) -> None:
+    """Leave a long loop if another rank has failed. Costs a microsecond."""
+    if comm.size > 1 and comm.iprobe(tag=_ALARM_TAG):
+        raise OtherRankFailed
+
+
+def send_array(comm: Comm, array: np.ndarray, dest: int) -> None:
+    """Send a C-contiguous array of any size to `dest`, which calls `receive_array`."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _LARGEST_MESSAGE):
+        comm.Send(flat[start : start + _LARGEST_MESSAGE], dest=dest, tag=_BLOCK_TAG)
+
+
+def receive_array(comm: Comm, array: np.ndarray, source: int) -> None:
+    """Receive into a C-contiguous array of the sender's shape and dtype."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _LARGEST_MESSAGE):
+        comm.Recv(flat[start : start + _LARGEST_MESSAGE], source=source, tag=_BLOCK_TAG)
+
+
+def abort(comm: Comm) -> None:
+    """End all ranks at once: the last resort when this one fails where the others do not look."""
+    sys.stderr.flush()
+    if comm.size > 1:
+        comm.Abort(1)

@@ -1,0 +1,398 @@
+"""What an init file may say: every key declared once, with reader, unit, meaning and default.
+
+A reader takes a value as `initfile` parsed it (a word, or a list of values) and gives the field's
+type, or raises `Mistake` that says what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import Recon3DError
+from .geometry import MODES, TILT_FRAMES, Geometry, bragg_angle
+
+Value = Any  # a word (str), or a list of values
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$", re.ASCII)
+
+
+class Mistake(ValueError):
+    """What is wrong with one value."""
+
+
+def shorten(text: str, longest: int = 40) -> str:
+    """Text fit for one line of an error message."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _word(value: Value) -> str:
+    if not isinstance(value, str):
+        raise Mistake("must be one value; text with blanks needs quotes")
+    return value
+
+
+def _float(value: Value) -> float:
+    text = _word(value)
+    number = float(text) if _NUMBER.match(text) else math.nan
+    if not math.isfinite(number):
+        raise Mistake(f"'{shorten(text)}' is not a number")
+    return number
+
+
+def _integer(value: Value) -> int:
+    number = _float(value)
+    if number != int(number) or abs(number) > 2**53:
+        raise Mistake(f"'{shorten(_word(value))}' is not a whole number")
+    return int(number)
+
+
+def _ranged(
+    reader: Callable[[Value], Any], low: float | None, high: float | None = None, *, open_low: bool = False
+) -> Callable[[Value], Any]:
+    def read(value: Value) -> Any:
+        number = reader(value)
+        if low is not None and (number < low or (open_low and number == low)):
+            raise Mistake(f"{number} must be {'above' if open_low else 'at least'} {low:g}")
+        if high is not None and number > high:
+            raise Mistake(f"{number} must be at most {high:g}")
+        return number
+
+    return read
+
+
+_positive = _ranged(_float, 0, open_low=True)
+_not_negative = _ranged(_float, 0)
+_count = _ranged(_integer, 1)
+
+
+def _list_of(reader: Callable[[Value], Any], length: int | None = None) -> Callable[[Value], tuple[Any, ...]]:
+    def read(value: Value) -> tuple[Any, ...]:
+        items = value if isinstance(value, list) else [value]
+        if length is not None and len(items) != length:
+            raise Mistake(f"must be a list of {length} values, not {len(items)}")
+        return tuple(reader(item) for item in items)
+
+    return read
+
+
+def _choice(*allowed: str) -> Callable[[Value], str]:
+    def read(value: Value) -> str:
+        word = _word(value)
+        if word not in allowed:
+            raise Mistake(f"'{shorten(word)}' must be {' or '.join(allowed)}")
+        return word
+
+    return read
+
+
+def _either(word: str, meaning: Any, reader: Callable[[Value], Any]) -> Callable[[Value], Any]:
+    """A reader that takes one word (in any case) for `meaning` and gives everything else to another."""
+
+    def read(value: Value) -> Any:
+        if isinstance(value, str) and value.lower() == word.lower():
+            return meaning
+        try:
+            return reader(value)
+        except Mistake as mistake:
+            raise Mistake(f"{mistake} (nor {word})") from None
+
+    return read
+
+
+def _boolean(value: Value) -> bool:
+    return _choice("true", "false")(_word(value).lower()) == "true"
+
+
+def _path(value: Value) -> str:
+    if not _word(value):
+        raise Mistake("must not be empty")
+    return _word(value)
+
+
+def _key(
+    group: str, reader: Callable[[Value], Any], text: str, *, unit: str = "", default: Any = MISSING
+) -> Any:
+    """Declare a key: its group in the documentation, reader, meaning, unit and default."""
+    return field(default=default, metadata={"group": group, "reader": reader, "text": text, "unit": unit})
+
+
+_XYZ = _list_of(_float, 3)
+_SAMPLE, _MICROSCOPE, _VOLUME = "Sample and beam", "Microscope", "Volume"
+_RECONSTRUCTION, _SIMULATION, _FILES = "Reconstruction", "Simulation", "Files"
+_ORIGIN = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The contents of an init file. Lengths in micrometres, angles in degrees, as in the file."""
+
+    path: str = _key(_FILES, _path, "folder of dataarray.npy, made by getdata.py; result goes here too")
+    output: str | None = _key(
+        _FILES, _either("None", None, _path), "another folder for the result", default=None
+    )
+
+    unit_cell: tuple[float, ...] = _key(
+        _SAMPLE, _list_of(_positive, 6), "cell of the crystal [a,b,c,alpha,beta,gamma]", unit="A, deg"
+    )
+    hkl: tuple[int, ...] = _key(_SAMPLE, _list_of(_integer, 3), "the measured reflection [h,k,l]")
+    wavelength: float = _key(_SAMPLE, _positive, "wavelength of the beam", unit="A")
+    sg_no: int | None = _key(
+        _SAMPLE,
+        _either("None", None, _ranged(_integer, 1, 230)),
+        "space group number; for the record",
+        default=None,
+    )
+
+    M: float = _key(_MICROSCOPE, _positive, "magnification: detector pixels per um of sample", unit="px/um")
+    mode: str = _key(_MICROSCOPE, _choice(*MODES), "plane of scattering", default="horizontal")
+    t_x: float | None = _key(
+        _MICROSCOPE,
+        _either("None", None, _float),
+        "detector tilt about x (vertical mode); None: normal to the diffracted beam",
+        unit="deg",
+        default=None,
+    )
+    t_y: float | None = _key(
+        _MICROSCOPE,
+        _either("None", None, _float),
+        "detector turn about the beam; must be 0 or None",
+        unit="deg",
+        default=None,
+    )
+    t_z: float | None = _key(
+        _MICROSCOPE,
+        _either("None", None, _float),
+        "detector tilt about z (horizontal mode); None: normal to the diffracted beam",
+        unit="deg",
+        default=None,
+    )
+    xyz_up: tuple[float, ...] = _key(
+        _MICROSCOPE, _XYZ, "focus point of the upper tilt", unit="um", default=_ORIGIN
+    )
+    xyz_lo: tuple[float, ...] = _key(
+        _MICROSCOPE, _XYZ, "focus point of the lower tilt", unit="um", default=_ORIGIN
+    )
+    xyz_th: tuple[float, ...] = _key(
+        _MICROSCOPE, _XYZ, "focus point of the base tilt theta", unit="um", default=_ORIGIN
+    )
+    detector_center: tuple[float, ...] | None = _key(
+        _MICROSCOPE,
+        _either("None", None, _list_of(_float, 2)),
+        "image of the rotation axis [cx,cy] in the ROI; None: its middle",
+        unit="px",
+        default=None,
+    )
+    o11: int = _key(
+        _MICROSCOPE, _ranged(_integer, -1, 1), "flip of the image: px_x = cx + o11 x + o12 z", default=1
+    )
+    o12: int = _key(_MICROSCOPE, _ranged(_integer, -1, 1), "(see o11)", default=0)
+    o21: int = _key(
+        _MICROSCOPE, _ranged(_integer, -1, 1), "flip of the image: px_y = cy + o21 x + o22 z", default=0
+    )
+    o22: int = _key(_MICROSCOPE, _ranged(_integer, -1, 1), "(see o21)", default=1)
+    rock_width: float = _key(
+        _MICROSCOPE,
+        _not_negative,
+        "FWHM of the resolution in the rocking direction; 0: ignore",
+        unit="deg",
+        default=0.0,
+    )
+    roll_width: float = _key(
+        _MICROSCOPE,
+        _not_negative,
+        "FWHM of the resolution in the rolling direction; 0: ignore",
+        unit="deg",
+        default=0.0,
+    )
+
+    grain_pos: tuple[float, ...] = _key(_VOLUME, _XYZ, "middle of the volume", unit="um", default=_ORIGIN)
+    grain_dim: tuple[float, ...] = _key(
+        _VOLUME, _list_of(_positive, 3), "full size of the volume", unit="um", default=(20.0, 20.0, 20.0)
+    )
+    grain_steps: tuple[int, ...] = _key(
+        _VOLUME, _list_of(_count, 3), "number of voxels", default=(100, 100, 100)
+    )
+
+    method: str = _key(
+        _RECONSTRUCTION, _choice("backprojection"), "how to reconstruct", default="backprojection"
+    )
+    completeness_cutoff: float = _key(
+        _RECONSTRUCTION,
+        _ranged(_float, 0, 1),
+        "share of omegas at which a voxel must be lit to count as grain",
+        default=0.5,
+    )
+    threshold: float | None = _key(
+        _RECONSTRUCTION,
+        _either("auto", None, _not_negative),
+        "a pixel above this is lit; auto: from the noise of the dark pixels",
+        unit="counts",
+        default=None,
+    )
+    binarize: bool = _key(
+        _RECONSTRUCTION, _boolean, "sum lit (1) and dark (0) instead of counts", default=False
+    )
+    tilt_frame: str | None = _key(
+        _RECONSTRUCTION,
+        _either("auto", None, _choice(*TILT_FRAMES)),
+        "tilts above omega (sample) or fixed in the lab (lab); auto: as getdata.py found",
+        default=None,
+    )
+    tilt_zero: tuple[float, ...] | None = _key(
+        _RECONSTRUCTION,
+        _either("auto", None, _list_of(_float, 2)),
+        "motor positions [tilt1,tilt2] at which the mean orientation diffracts; auto: middle of the scan",
+        unit="deg",
+        default=None,
+    )
+    projection: str = _key(
+        _RECONSTRUCTION, _choice("mean"), "geometry of the mean tilt for all tilts", default="mean"
+    )
+    omega_sign: int = _key(_RECONSTRUCTION, _integer, "1, or -1 where the motor turns left-handed", default=1)
+    omega_exclude: tuple[tuple[float, ...], ...] = _key(
+        _RECONSTRUCTION,
+        _list_of(_list_of(_float, 2)),
+        "ranges of omega to leave out [[from,to],...]",
+        unit="deg",
+        default=(),
+    )
+
+    stem: str | None = _key(
+        _SIMULATION,
+        _either("None", None, _path),
+        "folder and beginning of the names of the simulated frames",
+        default=None,
+    )
+    format: str = _key(_SIMULATION, _choice("edf"), "format of the frames", default="edf")
+    detx_size: int = _key(_SIMULATION, _count, "width of the simulated detector", unit="px", default=2048)
+    detz_size: int = _key(_SIMULATION, _count, "height of the simulated detector", unit="px", default=2048)
+    ang_types: tuple[str, ...] = _key(
+        _SIMULATION,
+        _list_of(_word, 3),
+        "motors of tilt1, tilt2 and omega in the headers",
+        default=("phi_upper", "phi_lower", "Omega"),
+    )
+    ang_steps: tuple[int, ...] = _key(
+        _SIMULATION, _list_of(_count, 3), "number of positions of tilt1, tilt2, omega", default=(7, 7, 60)
+    )
+    ang_min: tuple[float, ...] = _key(
+        _SIMULATION, _XYZ, "first positions", unit="deg", default=(-0.105, -0.105, 0.0)
+    )
+    ang_max: tuple[float, ...] = _key(
+        _SIMULATION, _XYZ, "last positions", unit="deg", default=(0.105, 0.105, 354.0)
+    )
+    ang_mean: tuple[float, ...] = _key(
+        _SIMULATION,
+        _list_of(_float, 2),
+        "tilts at which the middle of the grain diffracts",
+        unit="deg",
+        default=(0.0, 0.0),
+    )
+    ang_width: tuple[float, ...] = _key(
+        _SIMULATION,
+        _list_of(_not_negative, 2),
+        "largest deviation from ang_mean inside the grain",
+        unit="deg",
+        default=(0.05, 0.05),
+    )
+    sim_grain: tuple[float, ...] | None = _key(
+        _SIMULATION,
+        _either("auto", None, _list_of(_positive, 3)),
+        "semi-axes of the grain; auto: 0.4 of grain_dim",
+        unit="um",
+        default=None,
+    )
+    sim_subgrains: int = _key(_SIMULATION, _count, "number of subgrains", default=4)
+    sim_points: int = _key(
+        _SIMULATION, _ranged(_integer, 1000), "points that sample the grain", default=200_000
+    )
+    sim_counts: float = _key(
+        _SIMULATION,
+        _positive,
+        "photons where the ray along the longest diameter diffracts with all its length",
+        unit="counts",
+        default=400.0,
+    )
+    sim_offset: float = _key(
+        _SIMULATION, _not_negative, "dark level of the detector", unit="counts", default=100.0
+    )
+    sim_read_noise: float = _key(
+        _SIMULATION, _not_negative, "rms of the read noise", unit="counts", default=2.0
+    )
+    sim_background: str | None = _key(
+        _SIMULATION,
+        _either("None", None, _path),
+        "folder and beginning of the names of the background frames",
+        default=None,
+    )
+    sim_background_frames: int = _key(_SIMULATION, _count, "number of background frames", default=10)
+    sim_jitter: float = _key(
+        _SIMULATION,
+        _ranged(_float, 0, 0.25),
+        "jitter of the motors, in steps (largest deviation)",
+        default=0.0,
+    )
+    sim_seed: int = _key(_SIMULATION, _ranged(_integer, 0), "seed of the random numbers", default=0)
+
+    @property
+    def folder(self) -> Path:
+        """Where the result goes."""
+        return Path(self.output or self.path)
+
+    def geometry(self) -> Geometry:
+        """The geometry that these keys describe, with the rotation axis at pixel (0, 0)."""
+        tilt_deg = self.t_z if self.mode == "horizontal" else self.t_x
+        return Geometry(
+            mode=self.mode,
+            theta_rad=bragg_angle(self.unit_cell, self.hkl, self.wavelength),
+            magnification=self.M,
+            xyz_up_um=_three(self.xyz_up),
+            xyz_lo_um=_three(self.xyz_lo),
+            xyz_th_um=_three(self.xyz_th),
+            detector_tilt_rad=None if tilt_deg is None else math.radians(tilt_deg),
+            orientation=(self.o11, self.o12, self.o21, self.o22),
+        )
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
+    x, y, z = values
+    return x, y, z
+
+
+KEYS: dict[str, Field[Any]] = {key.name: key for key in fields(Parameters)}
+
+
+def inconsistencies(params: Parameters) -> list[str]:
+    """What is wrong between keys that are right one by one."""
+    found = []
+    try:
+        params.geometry()
+    except Recon3DError as error:
+        found.append(str(error))
+    if sorted((abs(params.o11) + abs(params.o12), abs(params.o21) + abs(params.o22))) != [1, 1] or (
+        abs(params.o11) != abs(params.o22)
+    ):
+        matrix = [params.o11, params.o12, params.o21, params.o22]
+        found.append(
+            f"o11 o12 o21 o22: {matrix} is none of the eight flips, such as [1, 0, 0, -1] or [0, 1, 1, 0]"
+        )
+    if params.omega_sign not in (1, -1):
+        found.append(f"omega_sign: {params.omega_sign} must be 1 or -1")
+    if params.t_y not in (None, 0.0):
+        found.append(f"t_y: {params.t_y:g} must be 0 or None; turn the image with o11 o12 o21 o22")
+    for low, high in params.omega_exclude:
+        if low > high:
+            found.append(f"omega_exclude: [{low:g},{high:g}] must run upwards")
+    for name, low, high, steps in zip(
+        ("tilt1", "tilt2", "omega"), params.ang_min, params.ang_max, params.ang_steps, strict=True
+    ):
+        if (steps > 1 and not low < high) or (steps == 1 and low != high):
+            found.append(f"ang_min, ang_max: {steps} positions of {name} cannot span {low:g}..{high:g}")
+    if len(set(params.ang_types)) < 3:
+        found.append("ang_types: must be three different motors")
+    return found

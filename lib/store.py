@@ -1,0 +1,181 @@
+"""The array on disk: dataarray.npy with its axes, measured.npy and getdata.json.
+
+The array is written and read piece by piece at its place in the file; no process ever holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import Recon3DError
+
+ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
+AXES = ("tilt1", "tilt2", "omega")
+FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
+
+
+class ArrayFile:
+    """An .npy file of shape (tilt1, tilt2, omega, x, y), read or written in pieces. Use in `with`."""
+
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as stream:
+                version = np.lib.format.read_magic(stream)
+                read_header = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }[version]
+                self.shape, fortran, self.dtype = read_header(stream)
+                self.offset = stream.tell()
+        except (ValueError, KeyError) as error:
+            raise Recon3DError(path, f"is not a .npy file ({error}); make it again with getdata.py") from None
+        except FileNotFoundError:
+            raise Recon3DError(path, "no such file; getdata.py makes it") from None
+        if fortran:
+            raise Recon3DError(path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)")
+        if self.dtype.kind not in "uif":
+            raise Recon3DError(path, f"holds {self.dtype}; it must hold integers or floats")
+        expected = self.offset + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        if path.stat().st_size < expected:
+            raise Recon3DError(path, f"cut short: {path.stat().st_size} of {expected} bytes; make it again")
+        self._handle = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+
+    def __enter__(self) -> ArrayFile:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._handle)
+
+    @classmethod
+    def create(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Make the file, all zeros, without writing them (holes); raises Recon3DError on a full disk."""
+        n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        free = shutil.disk_usage(path.parent).free
+        if n_bytes > free:
+            raise Recon3DError(
+                path.parent, f"{free / 1e9:.3g} GB are free, the array needs {n_bytes / 1e9:.3g} GB"
+            )
+        with path.open("wb") as stream:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.truncate(stream.tell() + n_bytes)
+
+    def _place(self, index: tuple[int, ...], first_x: int = 0) -> int:
+        frame = np.ravel_multi_index(index, self.shape[:3])
+        n_x, n_y = self.shape[3:]
+        return self.offset + ((int(frame) * n_x + first_x) * n_y) * self.dtype.itemsize
+
+    def write_frame(self, index: tuple[int, ...], pixels: NDArray[Any]) -> None:
+        """Write the pixels (x, y) of position (i_tilt1, i_tilt2, i_omega)."""
+        data = memoryview(np.ascontiguousarray(pixels, dtype=self.dtype).data).cast("B")
+        place = self._place(index)
+        while data:
+            written = os.pwrite(self._handle, data, place)
+            data, place = data[written:], place + written
+
+    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
+        """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
+        data = memoryview(out.data).cast("B")
+        place = self._place(index, first_x)
+        while data:
+            count = os.preadv(self._handle, [data], place)
+            if count == 0:
+                raise Recon3DError(self.path, "ended before its last pixel; is it being written?")
+            data, place = data[count:], place + count
+
+    def flush(self) -> None:
+        """Make sure that what was written is on disk."""
+        os.fsync(self._handle)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a folder made by getdata.py holds, without the pixels.
+
+    shape = (n_tilt1, n_tilt2, n_omega, n_x, n_y); axes float64 degrees, ascending; measured bool
+    (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty.
+    """
+
+    folder: Path
+    shape: tuple[int, int, int, int, int]
+    dtype: np.dtype[Any]
+    tilt1_deg: NDArray[np.float64]
+    tilt2_deg: NDArray[np.float64]
+    omega_deg: NDArray[np.float64]
+    measured: NDArray[np.bool_]
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def read_scan(folder: Path) -> Scan:
+    """Read and check everything but the pixels. Raises Recon3DError naming the file."""
+    if not folder.is_dir():
+        raise Recon3DError(folder, "no such folder (key 'path'); it must hold dataarray.npy from getdata.py")
+    with ArrayFile(folder / ARRAY) as array:
+        shape, dtype = array.shape, array.dtype
+    if len(shape) != 5 or 0 in shape:
+        raise Recon3DError(
+            folder / ARRAY, f"has shape {shape}; it must have five axes: tilt1, tilt2, omega, x, y"
+        )
+    axes = [_read_axis(folder / f"{name}.npy", n) for name, n in zip(AXES, shape[:3], strict=True)]
+    measured = np.ones(shape[:3], dtype=bool)
+    if (folder / MEASURED).exists():
+        measured = _load(folder / MEASURED).astype(bool)
+        if measured.shape != shape[:3]:
+            raise Recon3DError(folder / MEASURED, f"has shape {measured.shape}, the array {shape[:3]}")
+    info: dict[str, Any] = {}
+    if (folder / INFO).exists():
+        try:
+            info = json.loads((folder / INFO).read_text())
+        except ValueError as error:
+            raise Recon3DError(folder / INFO, f"is not JSON ({error})") from None
+    return Scan(folder, shape, dtype, axes[0], axes[1], axes[2], measured, info)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise Recon3DError(path, "no such file; getdata.py writes it beside dataarray.npy") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise Recon3DError(path, f"cannot be read ({error})") from None
+
+
+def _read_axis(path: Path, length: int) -> NDArray[np.float64]:
+    values = _load(path)
+    if values.shape != (length,):
+        raise Recon3DError(path, f"has shape {values.shape}; the array has {length} positions on this axis")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all() or (np.diff(values) <= 0).any():
+        raise Recon3DError(path, "must hold finite, ascending angles in degrees")
+    return values
+
+
+def write_axes(folder: Path, axes: list[NDArray[np.float64]], measured: NDArray[np.bool_]) -> None:
+    """Write tilt1.npy, tilt2.npy, omega.npy and measured.npy."""
+    for name, values in zip(AXES, axes, strict=True):
+        np.save(folder / f"{name}.npy", np.asarray(values, dtype="<f8"))
+    np.save(folder / MEASURED, measured)
+
+
+def write_info(folder: Path, info: dict[str, Any]) -> None:
+    """Write getdata.json."""
+    (folder / INFO).write_text(json.dumps(info, indent=1) + "\n")
+
+
+def publish(temporary: Path, folder: Path, names: tuple[str, ...]) -> None:
+    """Move finished files into their folder under their final names, each in one step."""
+    folder.mkdir(exist_ok=True)
+    (folder / names[-1]).unlink(missing_ok=True)  # its presence says that the set is whole
+    for name in names:
+        (temporary / name).replace(folder / name)
+    shutil.rmtree(temporary)

@@ -1,0 +1,91 @@
+"""Tilt frames: where on the scanned tilts a voxel of given orientation diffracts at each omega.
+
+Tilts in these functions are relative to tilt_zero, in any one unit (radians or degrees alike: the
+relations are linear); omega is in radians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def sample_to_lab_tilts(mode: str, a: ArrayLike, b: ArrayLike, omega: ArrayLike) -> tuple[Array, Array]:
+    """Lab tilts (mu, gamma) at which a voxel of orientation (a, b) diffracts at omega; all broadcast.
+
+    Horizontal: mu = a cos w + b sin w, gamma = -a sin w + b cos w; vertical: the sines change sign.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    cosine = np.cos(np.asarray(omega, dtype=np.float64))
+    sine = np.sin(np.asarray(omega, dtype=np.float64)) * (1.0 if mode == "horizontal" else -1.0)
+    return a * cosine + b * sine, -a * sine + b * cosine
+
+
+def resolution_directions(
+    tilt_frame: str, mode: str, d_tilt1: ArrayLike, d_tilt2: ArrayLike, omega: ArrayLike
+) -> tuple[Array, Array]:
+    """Deviations of the scanned tilts as (rocking, rolling): the directions of the resolution.
+
+    Fixed in the lab; in the sample frame they turn with omega like the tilts of a voxel.
+    """
+    if tilt_frame == "lab":
+        return np.asarray(d_tilt1, dtype=np.float64), np.asarray(d_tilt2, dtype=np.float64)
+    return sample_to_lab_tilts(mode, d_tilt1, d_tilt2, omega)
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """A sparse matrix of four entries a row: value[s] = sum_k weight[s, k] * measured[index[s, k]].
+
+    index int32 and weight float32, both (n_pairs, 4); pairs are numbered in C order of (tilt1, tilt2).
+    """
+
+    index: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+    def dense(self, n_measured: int) -> NDArray[np.float32]:
+        """The matrix (n_pairs, n_measured); its transpose is K_w of the forward model."""
+        matrix = np.zeros((self.index.shape[0], n_measured), dtype=np.float32)
+        rows = np.broadcast_to(np.arange(self.index.shape[0])[:, None], self.index.shape)
+        np.add.at(matrix, (rows, self.index), self.weight)
+        return matrix
+
+
+def turn_back(mode: str, tilt1: Array, tilt2: Array, omega: float) -> Interpolation:
+    """Read a map scanned in the lab frame at omega on the sample-frame grid of the same axes.
+
+    tilt1 (n1,) and tilt2 (n2,) are the scanned axes relative to tilt_zero, ascending; the sample-frame
+    pairs (a, b) take the same values. Linear between scanned positions, zero outside of them.
+    """
+    a, b = np.meshgrid(tilt1, tilt2, indexing="ij")
+    mu, gamma = sample_to_lab_tilts(mode, a.ravel(), b.ravel(), omega)
+    low1, part1, inside1 = _bracket(tilt1, mu)
+    low2, part2, inside2 = _bracket(tilt2, gamma)
+    high1, high2 = np.minimum(low1 + 1, tilt1.size - 1), np.minimum(low2 + 1, tilt2.size - 1)
+    inside = inside1 & inside2
+    corners = [
+        (low1, low2, (1 - part1) * (1 - part2)),
+        (low1, high2, (1 - part1) * part2),
+        (high1, low2, part1 * (1 - part2)),
+        (high1, high2, part1 * part2),
+    ]
+    index = np.stack([i * tilt2.size + j for i, j, _ in corners], axis=1)
+    weight = np.stack([np.where(inside, w, 0.0) for _, _, w in corners], axis=1)
+    return Interpolation(index.astype(np.int32), weight.astype(np.float32))
+
+
+def _bracket(axis: Array, value: Array) -> tuple[NDArray[np.int64], Array, NDArray[np.bool_]]:
+    """Position below each value, the fraction of the way to the next, and whether it is on the axis.
+
+    A rounding error beyond the ends still counts as on the axis.
+    """
+    if axis.size == 1:
+        return np.zeros(value.size, dtype=np.int64), np.zeros(value.size), np.abs(value - axis[0]) < 1e-9
+    low = np.clip(np.searchsorted(axis, value, side="right") - 1, 0, axis.size - 2)
+    part = (value - axis[low]) / (axis[low + 1] - axis[low])
+    inside = (part > -1e-6) & (part < 1 + 1e-6)
+    return low, np.clip(part, 0.0, 1.0), inside

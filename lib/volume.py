@@ -1,0 +1,124 @@
+"""grain.vtkhdf: one HDF5 file that ParaView opens as ImageData and silx view as NeXus.
+
+The fields are stored once, as cell data of the group VTKHDF with axes (z, y, x); the NXdata groups
+of /entry link to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from . import __version__
+from .colours import colour_range, orientation_rgb
+from .initfile import format_value
+from .parameters import Parameters
+
+Array = NDArray[np.float64]
+
+_VTKHDF_VERSION = (1, 0)  # what ImageData needs; read by every VTK since 9.1
+FIELD_NOTES = {
+    "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
+    "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),
+    "tilt1_std": ("deg", "standard deviation of the voxel's map along tilt1"),
+    "tilt2_std": ("deg", "standard deviation of the voxel's map along tilt2"),
+    "completeness": ("", "share of the measured omegas at which the brightest tilt pair is lit"),
+    "intensity": ("counts", "mean over omega of the counts of all tilts at the voxel's pixel"),
+    "mask": ("", "1 inside the grain"),
+    "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
+}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A reconstructed (or true) grain.
+
+    origin_um is the corner of the volume, axes_um the voxel centres along x, y, z; fields and mask
+    have shape (n_x, n_y, n_z); attributes say what else is worth knowing.
+    """
+
+    origin_um: Array
+    spacing_um: Array
+    axes_um: tuple[Array, Array, Array]
+    fields: Mapping[str, NDArray[Any]]
+    mask: NDArray[np.bool_]
+    parameters: Parameters
+    attributes: Mapping[str, Any]
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write the file (not atomic: give a temporary name and rename)."""
+    center, radius = colour_range(volume.fields["tilt1"], volume.fields["tilt2"], volume.mask)
+    rgb = orientation_rgb(volume.fields["tilt1"], volume.fields["tilt2"], center, radius)
+    with h5py.File(path, "w") as file:
+        vtk = file.create_group("VTKHDF")
+        vtk.attrs["Version"] = np.array(_VTKHDF_VERSION, dtype="i8")
+        vtk.attrs["Type"] = np.bytes_("ImageData")
+        extent = [limit for n in volume.mask.shape for limit in (0, n)]
+        vtk.attrs["WholeExtent"] = np.array(extent, dtype="i8")
+        vtk.attrs["Origin"] = volume.origin_um.astype("f8")
+        vtk.attrs["Spacing"] = volume.spacing_um.astype("f8")
+        vtk.attrs["Direction"] = np.eye(3).ravel()
+        cells = vtk.create_group("CellData")
+        for name, values in volume.fields.items():
+            _write_field(cells, name, values.astype("f8"))
+        _write_field(cells, "mask", volume.mask.astype("u1"))
+        _write_field(cells, "rgb", rgb)
+        cells["rgb"].attrs["rgb_center_deg"] = center
+        cells["rgb"].attrs["rgb_radius_deg"] = radius
+        _write_nexus(file, cells, volume)
+
+
+def _write_field(cells: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    """Store (x, y, z, ...) as (z, y, x, ...), compressed: most of a volume is empty."""
+    stored = np.ascontiguousarray(np.swapaxes(values, 0, 2))
+    dataset = cells.create_dataset(name, data=stored, compression="gzip", compression_opts=1, shuffle=True)
+    unit, text = FIELD_NOTES[name]
+    dataset.attrs["long_name"] = f"{name} ({unit})" if unit else name
+    dataset.attrs["description"] = text
+    if unit:
+        dataset.attrs["units"] = unit
+
+
+def _write_nexus(file: h5py.File, cells: h5py.Group, volume: Volume) -> None:
+    file.attrs["NX_class"] = "NXroot"
+    file.attrs["default"] = "entry"
+    entry = file.create_group("entry")
+    entry.attrs["NX_class"] = "NXentry"
+    entry.attrs["default"] = "tilt1"
+    axes = {}
+    for name, centers in zip("xyz", volume.axes_um, strict=True):
+        axes[name] = entry.create_dataset(f"voxel_{name}", data=centers)
+        axes[name].attrs["units"] = "um"
+        axes[name].attrs["long_name"] = f"{name} (um)"
+    for name in cells:
+        data = entry.create_group(name)
+        data.attrs["NX_class"] = "NXdata"
+        data.attrs["signal"] = name
+        data.attrs["axes"] = ["z", "y", "x"] + (["."] if cells[name].ndim == 4 else [])
+        if name == "rgb":
+            data.attrs["interpretation"] = "rgba-image"
+        data[name] = cells[name]
+        for axis, dataset in axes.items():
+            data[axis] = dataset
+    process = entry.create_group("process")
+    process.attrs["NX_class"] = "NXprocess"
+    process["program"] = "Recon3D"
+    process["version"] = __version__
+    process["date"] = datetime.now().astimezone().isoformat(timespec="seconds")
+    for name, value in volume.attributes.items():
+        process.attrs[name] = value
+    parameters = process.create_group("parameters")
+    parameters.attrs["NX_class"] = "NXcollection"
+    for key in fields(volume.parameters):
+        value = getattr(volume.parameters, key.name)
+        plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+        numbers = isinstance(value, tuple) and value and all(isinstance(v, int | float) for v in value)
+        parameters.attrs[key.name] = value if plain or numbers else format_value(value)

@@ -1,0 +1,42 @@
+"""Install Recon3D: the folder lib becomes the package recon3d_lib, with its commands."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "lib" / "__init__.py").read_text())[1]
+
+setup(
+    name="recon3d",
+    version=VERSION,
+    description="Shape and orientation map of a grain from dark-field X-ray microscopy topo-tomography",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    package_dir={"recon3d_lib": "lib"},
+    packages=["recon3d_lib"],
+    install_requires=[
+        "numpy>=1.24",
+        "scipy>=1.10",
+        "fabio>=2023.4",
+        "h5py>=3.8",
+        "matplotlib>=3.7",
+        "numba>=0.58",
+        "mpi4py>=4.0",
+    ],
+    extras_require={
+        "mpich": ["mpich"],
+        "test": ["pytest>=8", "hypothesis>=6.80", "ruff", "mypy", "vtk", "silx", "setuptools>=68", "wheel"],
+    },
+    entry_points={
+        "console_scripts": [
+            "recon3d = recon3d_lib.cli:recon3d",
+            "recon3d-getdata = recon3d_lib.cli:getdata",
+            "recon3d-simulate = recon3d_lib.cli:simulate",
+            "recon3d-compare = recon3d_lib.cli:compare",
+        ]
+    },
+)
