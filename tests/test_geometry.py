@@ -378,7 +378,6 @@ def test_wavelength_that_cannot_be_diffracted_is_an_error(wavelength):
     assert caught.value.where == "wavelength"
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize(
     "cell",
     [
@@ -395,7 +394,7 @@ def test_wavelength_that_cannot_be_diffracted_is_an_error(wavelength):
 )
 def test_impossible_cell_is_an_error(cell):
     """Lengths that are not positive and angles that close no cell name unit_cell."""
-    with pytest.raises(Recon3DError, match="volume") as caught:
+    with pytest.raises(Recon3DError) as caught:
         plane_spacing_angstrom(cell, (1, 0, 0))
     assert caught.value.where == "unit_cell"
 
