@@ -89,3 +89,80 @@ def _bracket(axis: Array, value: Array) -> tuple[NDArray[np.int64], Array, NDArr
     part = (value - axis[low]) / (axis[low + 1] - axis[low])
     inside = (part > -1e-6) & (part < 1 + 1e-6)
     return low, np.clip(part, 0.0, 1.0), inside
+
+
+@dataclass(frozen=True)
+class OrientationGrid:
+    """The orientations that a voxel may have: the sample-frame pairs (a, b) of the unknown.
+
+    axis1 and axis2 are the positions along tilt1 and tilt2, relative to tilt_zero; pairs are numbered
+    in C order. `refinement` of them fall on one step of the scan.
+    """
+
+    axis1: Array
+    axis2: Array
+    refinement: int
+
+    @classmethod
+    def refine(cls, tilt1: Array, tilt2: Array, refinement: int) -> OrientationGrid:
+        """The grid over the scanned ranges, each step divided into `refinement` parts."""
+        return cls(_divide(tilt1, refinement), _divide(tilt2, refinement), refinement)
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of orientations."""
+        return self.axis1.size * self.axis2.size
+
+    def pairs(self) -> tuple[Array, Array]:
+        """The coordinates a and b of every pair, each (n_pairs,)."""
+        a, b = np.meshgrid(self.axis1, self.axis2, indexing="ij")
+        return a.ravel(), b.ravel()
+
+
+def _divide(axis: Array, parts: int) -> Array:
+    places = np.arange((axis.size - 1) * parts + 1) / parts
+    return np.interp(places, np.arange(axis.size), axis)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Full widths at half maximum along the rocking and rolling directions, in the unit of the tilts.
+
+    Zero leaves the resolution out of account: what lies between two positions of the scan is then
+    shared between them.
+    """
+
+    rocking: float
+    rolling: float
+
+
+def response(
+    tilt_frame: str,
+    mode: str,
+    tilt1: Array,
+    tilt2: Array,
+    grid: OrientationGrid,
+    resolution: Resolution,
+    omega: float,
+) -> NDArray[np.float32]:
+    """K_w (n_scanned, n_pairs): what each scanned pair of tilts sees of each orientation at omega.
+
+    A Gaussian of the deviation from where the orientation diffracts, 1 at its peak, narrow along the
+    rocking and wide along the rolling direction; these turn with omega in the sample frame and are
+    fixed in the lab frame, where instead the orientation turns. tilt1 (n1,), tilt2 (n2,) and the grid
+    are relative to tilt_zero.
+    """
+    a, b = grid.pairs()
+    if tilt_frame == "lab":
+        a, b = sample_to_lab_tilts(mode, a, b, omega)
+    scanned1, scanned2 = (t.ravel()[:, None] for t in np.meshgrid(tilt1, tilt2, indexing="ij"))
+    if resolution.rocking == 0.0 or resolution.rolling == 0.0:
+        return (_hat(tilt1, scanned1 - a) * _hat(tilt2, scanned2 - b)).astype(np.float32)
+    rocking, rolling = resolution_directions(tilt_frame, mode, scanned1 - a, scanned2 - b, omega)
+    exponent = (rocking / resolution.rocking) ** 2 + (rolling / resolution.rolling) ** 2
+    return np.exp(-4.0 * np.log(2.0) * exponent).astype(np.float32)
+
+
+def _hat(axis: Array, deviation: Array) -> Array:
+    step = float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else 1.0
+    return np.maximum(1.0 - np.abs(deviation) / step, 0.0)

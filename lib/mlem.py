@@ -1,0 +1,184 @@
+"""Method `mlem`: the maximum-likelihood distribution of orientations in every voxel.
+
+Forward model: I[t, w, u] = sum_s K_w[t, s] sum_v P_w[u, v] f[v, s] + background, with P_w the bilinear
+projection of voxels on pixels and K_w the response of the scanned tilts (`tilts.response`). f is
+found by expectation maximisation with ordered subsets of omegas (Shepp & Vardi 1982, IEEE Trans. Med.
+Imaging 1, 113; Hudson & Larkin 1994, ibid. 13, 601), started from a constant on the visual hull.
+Dark noise is taken in by the shifted-Poisson model: its variance is added to data and prediction.
+
+A rank holds some of the voxels and the pixels that these hit. Where other ranks hit the same pixels,
+the predictions are added up by an `Exchange`; all else is local.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import kernels_em
+
+Maps = NDArray[np.float32]
+
+OMEGAS_PER_SUBSET = 8
+_FAINTEST = 1e-6  # counts; a prediction below this is taken for this
+_STILL = 5e-3  # relative change of the misfit at which the iterations stop
+
+
+@dataclass(frozen=True)
+class View:
+    """One omega as this rank sees it.
+
+    matrix (2, 3) and shift (2,) project to the n_x by n_y pixels of `shape`; pixels (n_rows,) are the
+    numbers of those that the rank's voxels hit, ascending; data (n_rows, n_scanned) counts;
+    response (n_scanned, n_pairs), zero where a tilt pair was not measured; cover (n_voxels,) the
+    weight with which a voxel falls on the detector; owned (n_rows,) whether this rank answers for
+    the pixel in sums over all.
+    """
+
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    shape: tuple[int, int]
+    pixels: NDArray[np.int64]
+    data: NDArray[Any]
+    measured: NDArray[np.bool_]
+    response: NDArray[np.float32]
+    cover: NDArray[np.float32]
+    owned: NDArray[np.bool_]
+
+    def row_of(self) -> NDArray[np.int32]:
+        """Row of each pixel of the ROI, -1 where the rank's voxels do not hit it."""
+        rows = np.full(self.shape[0] * self.shape[1], -1, dtype=np.int32)
+        rows[self.pixels] = np.arange(self.pixels.size, dtype=np.int32)
+        return rows
+
+
+@dataclass(frozen=True)
+class Model:
+    """The forward model of a rank: its voxels (n_voxels, 3) in micrometres and its views.
+
+    background is the mean and noise_variance the variance of a dark pixel, in counts.
+    """
+
+    xyz_um: NDArray[np.float64]
+    views: list[View]
+    background: float
+    noise_variance: float
+
+    def project(self, view: View, maps: Maps) -> Maps:
+        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, maps (n_voxels, n_pairs)."""
+        image = np.zeros((view.pixels.size, maps.shape[1]), dtype=np.float32)
+        kernels_em.scatter_bilinear(
+            maps, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), image
+        )
+        return image @ view.response.T
+
+    def backproject(self, view: View, values: Maps, maps: Maps) -> None:
+        """Add the adjoint of `project` of values (n_rows, n_scanned) to maps (n_voxels, n_pairs)."""
+        image = values @ view.response
+        kernels_em.gather_bilinear(
+            image, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), maps
+        )
+
+    def sensitivity(self, views: list[View]) -> Maps:
+        """What a unit of each voxel and orientation adds to the counts of these views."""
+        cover = np.stack([view.cover for view in views], axis=1)
+        return cover @ np.stack([view.response.sum(axis=0) for view in views])
+
+
+class Exchange(Protocol):
+    """How the ranks put their predictions together."""
+
+    def add_overlaps(self, indices: list[int], predictions: list[Maps]) -> None:
+        """Add to the predictions of these views what other ranks predict for the same pixels."""
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of the values over all ranks, the same on each."""
+
+
+class NoExchange:
+    """A single rank has nothing to exchange."""
+
+    def add_overlaps(self, indices: list[int], predictions: list[Maps]) -> None:
+        """Leave the predictions as they are."""
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values."""
+        return values
+
+
+def ordered_subsets(n_views: int, n_subsets: int) -> list[list[int]]:
+    """Interleaved subsets of the views, in an order that keeps neighbours in time far apart in omega."""
+    n_subsets = min(max(n_subsets, 1), n_views)
+    ratio = (5.0**0.5 - 1.0) / 2.0
+    order = np.argsort([(k * ratio) % 1.0 for k in range(n_subsets)], kind="stable")
+    return [list(range(int(k), n_views, n_subsets)) for k in order]
+
+
+def maximise(
+    model: Model,
+    n_pairs: int,
+    iterations: int,
+    n_subsets: int,
+    exchange: Exchange,
+    report: Callable[[int, float], None] = lambda done, misfit: None,
+) -> tuple[Maps, list[float]]:
+    """The maps f (n_voxels, n_pairs) and the misfit of every iteration.
+
+    The misfit is chi-square per measured value of the pixels that the voxels hit, as met on the way
+    through the subsets; the iterations end early when it stands still. `report` is called after
+    every subset with the number of views done.
+    """
+    maps = _start(model, n_pairs, exchange)
+    subsets = ordered_subsets(len(model.views), n_subsets)
+    misfits: list[float] = []
+    for _ in range(iterations):
+        squares = np.zeros(2)
+        for indices in subsets:
+            squares += _update(model, indices, maps, exchange)
+            report(len(indices), misfits[-1] if misfits else np.nan)
+        chi_square, n_values = exchange.total(squares)
+        misfits.append(float(chi_square / max(n_values, 1.0)))
+        if len(misfits) > 1 and abs(misfits[-2] - misfits[-1]) < _STILL * misfits[-1]:
+            break
+    return maps, misfits
+
+
+def _start(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
+    """A constant that predicts the total of the counts."""
+    n_voxels = model.xyz_um.shape[0]
+    counts = response = 0.0
+    for view in model.views:
+        signal = view.data[view.owned].astype(np.float64) - model.background
+        counts += float(signal[:, view.measured].sum())
+        response += float(view.cover.sum()) * float(view.response.sum())
+    total = exchange.total(np.array([counts, response]))
+    value = max(total[0], 1.0) / max(total[1], 1e-9)
+    return np.full((n_voxels, n_pairs), value, dtype=np.float32)
+
+
+def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) -> NDArray[np.float64]:
+    """One step of expectation maximisation on some views, in place; returns (chi-square, values)."""
+    views = [model.views[k] for k in indices]
+    predictions = [model.project(view, maps) for view in views]
+    exchange.add_overlaps(indices, predictions)
+    corrections = np.zeros_like(maps)
+    squares = np.zeros(2)
+    for view, prediction in zip(views, predictions, strict=True):
+        expected = prediction + np.float32(model.background + model.noise_variance)
+        counts = np.maximum(view.data + np.float32(model.noise_variance), np.float32(0.0))
+        np.maximum(expected, np.float32(_FAINTEST), out=expected)
+        deviation = ((counts - expected) ** 2 / expected)[view.owned][:, view.measured]
+        squares += deviation.sum(dtype=np.float64), deviation.size
+        counts /= expected
+        counts[:, ~view.measured] = 0.0
+        model.backproject(view, counts, corrections)
+    sensitivity = model.sensitivity(views)
+    seen = sensitivity > 1e-6
+    np.divide(corrections, sensitivity, out=corrections, where=seen)
+    corrections[~seen] = 1.0
+    maps *= corrections
+    return squares
