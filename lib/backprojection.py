@@ -8,6 +8,7 @@ share of the measured omegas at which the brightest pair is lit.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,8 @@ FIELDS = ("tilt1", "tilt2", "tilt1_std", "tilt2_std", "completeness", "intensity
 class Views:
     """The projections of a set of omegas: px = matrix r + shift, as of `Geometry.sample_to_pixel`.
 
-    matrix (n, 2, 3), shift (n, 2); detector_shape = (n_x, n_y) of the ROI.
+    matrix (n, 2, 3), shift (n, 2): one projection for all tilts of an omega; or (n, n_pairs, 2, 3) and
+    (n, n_pairs, 2): one for every pair of tilts. detector_shape = (n_x, n_y) of the ROI.
     """
 
     matrix: Array
@@ -37,6 +39,11 @@ class Views:
 
     def __getitem__(self, part: slice) -> Views:
         return Views(self.matrix[part], self.shift[part], self.detector_shape)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pair of tilts has a projection of its own."""
+        return self.matrix.ndim == 4
 
 
 @dataclass(frozen=True)
@@ -57,19 +64,57 @@ class Block:
         """Number of voxels."""
         return self.x_um.size * self.y_um.size * self.z_um.size
 
+    @property
+    def corners_um(self) -> Array:
+        """The centres (8, 3) of the voxels at the corners."""
+        ends = [axis[[0, -1]] for axis in (self.x_um, self.y_um, self.z_um)]
+        return np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(8, 3)
 
-def pixel_boxes(views: Views, block: Block) -> NDArray[np.int64]:
-    """The pixels that a block can project to at each omega: (n, 4) of x0, y0, n_x, n_y.
 
-    The projection is affine, so the corners of the block bound it.
+def pixel_boxes(views: Views, block: Block, chosen: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The pixels that a block, or its chosen voxels, can project to at each omega: (n, 4).
+
+    A box is x0, y0, n_x, n_y; it also holds the four pixels about each projection. The projection is
+    affine, so the corners of the block bound it.
     """
-    ends = [axis[[0, -1]] for axis in (block.x_um, block.y_um, block.z_um)]
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(8, 3)
-    pixels = np.einsum("kij,cj->kci", views.matrix, corners) + views.shift[:, None, :]
+    if chosen is None:
+        pixels = project(views, block.corners_um).reshape(len(views), -1, 2)
+        lowest, highest = pixels.min(axis=1), pixels.max(axis=1)
+    else:
+        lowest, highest = _limits(views, block, chosen)
     limits = np.array(views.detector_shape)
-    low = np.clip(np.floor(pixels.min(axis=1) - 0.501).astype(np.int64), 0, limits)
-    high = np.clip(np.ceil(pixels.max(axis=1) + 0.501).astype(np.int64) + 1, 0, limits)
+    low = np.clip(np.floor(lowest - 0.501), 0, limits).astype(np.int64)
+    high = np.clip(np.ceil(highest + 0.501) + 1, 0, limits).astype(np.int64)
     return np.concatenate([low, np.maximum(high - low, 0)], axis=1)
+
+
+def _limits(views: Views, block: Block, chosen: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Bounds (n, 2) of the projections of the chosen voxels; those of pairs bounded by the mean's."""
+    common = mean_views(views)
+    low, high = np.full((len(views), 2), np.inf), np.full((len(views), 2), -np.inf)
+    kernels.project_limits(low, high, chosen, common.matrix, common.shift, block.x_um, block.y_um, block.z_um)
+    if views.exact:
+        least, most = deviations(views, block)
+        low, high = low + least, high + most
+    return low, high
+
+
+def mean_views(views: Views) -> Views:
+    """One projection for each omega: the mean over the pairs."""
+    if not views.exact:
+        return views
+    return Views(views.matrix.mean(axis=1), views.shift.mean(axis=1), views.detector_shape)
+
+
+def deviations(views: Views, block: Block) -> tuple[Array, Array]:
+    """How far, at least and at most (n, 2), the pairs' projections of a block lie from `mean_views`."""
+    apart = project(views, block.corners_um) - project(mean_views(views), block.corners_um)[:, None]
+    return apart.min(axis=(1, 2)), apart.max(axis=(1, 2))
+
+
+def project(views: Views, points_um: Array) -> Array:
+    """Projections (n, [n_pairs,] n_points, 2) of points (n_points, 3), in pixels."""
+    return np.einsum("...ij,cj->...ci", views.matrix, points_um) + views.shift[..., None, :]
 
 
 @dataclass
@@ -87,47 +132,95 @@ def sum_dtype(pixel_dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint32 if small else np.float32)
 
 
-class Backprojection:
-    """The sums of one block of voxels, filled omega by omega.
+def lit_limit(threshold: float, dtype: np.dtype[Any]) -> Any:
+    """The largest number of a type that is not above the threshold: `v > limit` says `v > threshold`."""
+    if dtype.kind in "ui":
+        info = np.iinfo(dtype)
+        return dtype.type(min(max(math.floor(threshold), info.min), info.max))
+    limit = dtype.type(threshold)
+    return np.nextafter(limit, dtype.type(-np.inf)) if float(limit) > threshold else limit
 
-    Adding the same omegas in the same chunks gives the same bits for a voxel in whatever block it is.
+
+@dataclass(frozen=True)
+class PairTurns:
+    """What `projection exact` does to a map after reading it pair by pair.
+
+    index and weight (n_omega, n_pairs, 4) turn it into the sample frame, see `tilts.Interpolation`;
+    n_omega is 0 where it is not turned. binarize sums lit and dark instead of counts.
     """
 
-    def __init__(self, block: Block, n_pairs: int, pixel_dtype: np.dtype[Any], threshold: float) -> None:
+    index: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    binarize: bool = False
+
+    @classmethod
+    def none(cls) -> PairTurns:
+        """Nothing to turn."""
+        return cls(np.empty((0, 1, 4), np.int32), np.empty((0, 1, 4), np.float32))
+
+    def __getitem__(self, part: slice) -> PairTurns:
+        return PairTurns(self.index[part], self.weight[part], self.binarize)
+
+
+class Backprojection:
+    """The sums of some voxels of a block, filled omega by omega.
+
+    chosen (n,) numbers the voxels in C order of the block; None takes them all. pixel_dtype is the type
+    of the values summed. Adding the same omegas in the same chunks gives the same bits for a voxel,
+    whatever block it is in and whichever voxels are chosen with it.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        n_pairs: int,
+        pixel_dtype: np.dtype[Any],
+        threshold: float,
+        chosen: NDArray[np.int64] | None = None,
+    ) -> None:
         self.block = block
         self.threshold = threshold
-        self.sums = np.zeros((block.n_voxels, n_pairs), dtype=sum_dtype(pixel_dtype))
-        self.seen = np.zeros(block.n_voxels, dtype=np.int32)
-        self._lit_bits: list[tuple[Views, PixelSet]] = []
+        self.chosen = np.arange(block.n_voxels) if chosen is None else chosen
+        self._is_whole = chosen is None
+        self.sums = np.zeros((self.chosen.size, n_pairs), dtype=sum_dtype(pixel_dtype))
+        self.lit = np.zeros((self.chosen.size, n_pairs), dtype=np.uint16)
+        self.seen = np.zeros(self.chosen.size, dtype=np.int32)
 
-    def add(self, views: Views, pixels: PixelSet) -> None:
-        """Add the pixels of some omegas, and remember as bits which of their pairs are lit."""
-        kernels.gather_nearest(self.sums, self.seen, *_kernel_arguments(views, pixels, self.block))
-        bits = np.empty((pixels.flat.shape[0], -(-pixels.flat.shape[1] // 8)), dtype=np.uint8)
-        kernels.pack_lit(pixels.flat, self.threshold, bits)
-        self._lit_bits.append((views, PixelSet(bits, pixels.boxes, pixels.first_row)))
+    def add(self, views: Views, pixels: PixelSet, turns: PairTurns | None = None) -> None:
+        """Add the pixels of some omegas; `turns` is for views with a projection for every pair."""
+        counters = (self.sums, self.lit, self.seen)
+        arguments = kernel_arguments(views, pixels, self.block)
+        if views.exact:
+            turns = PairTurns.none() if turns is None else turns
+            turned = (turns.index, turns.weight)
+            limit = lit_limit(self.threshold, self.sums.dtype)
+            flat, *rest = arguments
+            kernels.gather_exact(*counters, limit, turns.binarize, self.chosen, flat, *turned, *rest)
+        else:
+            limit = lit_limit(self.threshold, pixels.flat.dtype)
+            kernels.gather_nearest(*counters, limit, self.chosen, *arguments)
 
     def finish(self, tilt1_deg: Array, tilt2_deg: Array, n_omega: int) -> dict[str, Array]:
-        """The result of the block: each of FIELDS as (n_x, n_y, n_z); n_omega measured omegas.
+        """The result: each of FIELDS as (n_x, n_y, n_z), or (n,) of the chosen; n_omega measured omegas.
 
         Orientations and their standard deviations in degrees on the given axes; NaN where the sum
         over all tilts is not positive. Intensity is the mean over the omegas at which the voxel falls
         on the detector, in counts of all tilts together; NaN where it never does.
         """
         tilt1, tilt2 = (g.ravel() for g in np.meshgrid(tilt1_deg, tilt2_deg, indexing="ij"))
-        moments = np.empty((self.block.n_voxels, 5))
-        pair = np.empty(self.block.n_voxels, dtype=np.int64)
+        moments = np.empty((self.chosen.size, 5))
+        pair = np.empty(self.chosen.size, dtype=np.int64)
         kernels.tilt_moments(self.sums, tilt1, tilt2, moments, pair)
-        lit = np.zeros(self.block.n_voxels, dtype=np.int64)
-        for views, bits in self._lit_bits:
-            kernels.count_lit(lit, pair, *_kernel_arguments(views, bits, self.block))
+        lit = np.take_along_axis(self.lit, pair[:, None], axis=1)[:, 0]
         with np.errstate(invalid="ignore"):
             intensity = np.where(self.seen > 0, moments[:, 0], np.nan) / np.maximum(self.seen, 1)
         columns = (*moments[:, 1:].T, lit / n_omega, intensity)
-        return {name: c.reshape(self.block.shape) for name, c in zip(FIELDS, columns, strict=True)}
+        shape = self.block.shape if self._is_whole else self.chosen.shape
+        return {name: c.reshape(shape) for name, c in zip(FIELDS, columns, strict=True)}
 
 
-def _kernel_arguments(views: Views, pixels: PixelSet, block: Block) -> tuple[Any, ...]:
+def kernel_arguments(views: Views, pixels: PixelSet, block: Block) -> tuple[Any, ...]:
+    """The last arguments of the gathering and scattering kernels, from `flat` on."""
     return (
         pixels.flat,
         views.matrix,

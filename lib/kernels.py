@@ -36,17 +36,11 @@ def interpolate_pairs(flat, index, weight, out):  # type: ignore[no-untyped-def]
             out[p, s] = total
 
 
-@numba.njit(cache=True, nogil=True)
-def pack_lit(flat, threshold, bits):  # type: ignore[no-untyped-def]
-    """Bit s of bits (n_rows, ceil(n_pairs / 8)) says whether flat[row, s] > threshold."""
-    n_rows, n_pairs = flat.shape
-    for p in range(n_rows):
-        for byte in range(bits.shape[1]):
-            value = 0
-            for s in range(8 * byte, min(8 * byte + 8, n_pairs)):
-                if flat[p, s] > threshold:
-                    value |= 1 << (s & 7)
-            bits[p, byte] = value
+@numba.njit(cache=True, nogil=True, inline="always")
+def _centre(voxel, xs, ys, zs):  # type: ignore[no-untyped-def]
+    """Position of a voxel numbered in C order of (xs, ys, zs)."""
+    column = voxel // zs.size
+    return xs[column // ys.size], ys[column % ys.size], zs[voxel % zs.size]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -60,63 +54,214 @@ def _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def gather_nearest(  # type: ignore[no-untyped-def]
-    sums, seen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
-):
-    """Add to each voxel the tilt maps of the pixels that it projects to.
+def brighten(image, frame):  # type: ignore[no-untyped-def]
+    """Raise image (n,) to frame (n,) where the frame is brighter."""
+    for i in range(image.size):
+        image[i] = max(image[i], frame[i])
 
-    sums (n_voxels, n_pairs) and seen (n_voxels,), voxels in C order of (xs, ys, zs); matrix
-    (n_omega, 2, 3) and shift (n_omega, 2) as of `Geometry.sample_to_pixel`. Four omegas share a pass
-    over the sums.
+
+@numba.njit(cache=True, nogil=True)
+def count_hull(  # type: ignore[no-untyped-def]
+    counts, bits, matrix, shift, detector_shape, xs, ys, zs
+):
+    """Add to counts (n_voxels,) the omegas at which the voxel's nearest pixel is set in bits.
+
+    bits (n_omega, ceil(n_x * n_y / 8)): one bit per pixel (C order, the first in the highest bit, as
+    of numpy.packbits). Voxels in C order of (xs, ys, zs).
+    """
+    n_x, n_y = detector_shape
+    for k in range(matrix.shape[0]):
+        m = matrix[k]
+        image = bits[k]
+        voxel = 0
+        for x in xs:
+            for y in ys:
+                for z in zs:
+                    px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + shift[k, 0])
+                    py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + shift[k, 1])
+                    if px >= 0 and py >= 0 and px < n_x and py < n_y:
+                        pixel = int(px) * n_y + int(py)
+                        counts[voxel] += (image[pixel >> 3] >> (7 - (pixel & 7))) & 1
+                    voxel += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def project_limits(low, high, chosen, matrix, shift, xs, ys, zs):  # type: ignore[no-untyped-def]
+    """Lower low and raise high, (n_omega, 2) each, to bound the projections of the chosen voxels."""
+    for k in range(matrix.shape[0]):
+        m, c = matrix[k], shift[k]
+        for v in chosen:
+            x, y, z = _centre(v, xs, ys, zs)
+            for i in range(2):
+                p = m[i, 0] * x + m[i, 1] * y + m[i, 2] * z + c[i]
+                low[k, i] = min(low[k, i], p)
+                high[k, i] = max(high[k, i], p)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _count_lit(count, values, limit):  # type: ignore[no-untyped-def]
+    """Add 1 to each count (uint16) where the value is above the limit; stays in 16 bits, for speed."""
+    for s in range(count.size):
+        count[s] = np.uint16(count[s] + np.uint16(values[s] > limit))
+
+
+@numba.njit(cache=True, nogil=True)
+def gather_nearest(  # type: ignore[no-untyped-def]
+    sums, lit, seen, limit, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
+):
+    """Add to each chosen voxel the maps of the pixels that it projects to, and count what is lit.
+
+    chosen (n,) numbers the voxels in C order of (xs, ys, zs); sums and lit (n, n_pairs), seen (n,) are
+    theirs: the sum of the maps, the omegas at which each pair is above `limit` (of the type of flat),
+    and the omegas at which the voxel is on the detector. matrix (n_omega, 2, 3) and shift (n_omega, 2)
+    as of `Geometry.sample_to_pixel`. Four omegas share a pass over the sums.
     """
     n_omega, n_pairs = matrix.shape[0], sums.shape[1]
     n_x, n_y = detector_shape
     rows = np.empty(n_omega, dtype=np.int64)
-    voxel = 0
-    for x in xs:
-        for y in ys:
-            for z in zs:
-                n_rows = 0
-                for k in range(n_omega):
-                    row = _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y)
-                    if row >= 0:
-                        rows[n_rows] = row
-                        n_rows += 1
-                total = sums[voxel]
-                done = 0
-                while done + 4 <= n_rows:
-                    r0, r1 = flat[rows[done]], flat[rows[done + 1]]
-                    r2, r3 = flat[rows[done + 2]], flat[rows[done + 3]]
-                    for s in range(n_pairs):
-                        total[s] += (r0[s] + r1[s]) + (r2[s] + r3[s])
-                    done += 4
-                while done < n_rows:
-                    r0 = flat[rows[done]]
-                    for s in range(n_pairs):
-                        total[s] += r0[s]
-                    done += 1
-                seen[voxel] += n_rows
-                voxel += 1
+    for v in range(chosen.size):
+        x, y, z = _centre(chosen[v], xs, ys, zs)
+        n_rows = 0
+        for k in range(n_omega):
+            row = _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y)
+            if row >= 0:
+                rows[n_rows] = row
+                n_rows += 1
+        total, count = sums[v], lit[v]
+        done = 0
+        while done + 4 <= n_rows:
+            r0, r1 = flat[rows[done]], flat[rows[done + 1]]
+            r2, r3 = flat[rows[done + 2]], flat[rows[done + 3]]
+            for s in range(n_pairs):
+                total[s] += (r0[s] + r1[s]) + (r2[s] + r3[s])
+            _count_lit(count, r0, limit)
+            _count_lit(count, r1, limit)
+            _count_lit(count, r2, limit)
+            _count_lit(count, r3, limit)
+            done += 4
+        while done < n_rows:
+            r0 = flat[rows[done]]
+            for s in range(n_pairs):
+                total[s] += r0[s]
+            _count_lit(count, r0, limit)
+            done += 1
+        seen[v] += n_rows
 
 
 @numba.njit(cache=True, nogil=True)
-def count_lit(  # type: ignore[no-untyped-def]
-    lit, pair, bits, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
-):
-    """Add to lit (n_voxels,) the omegas at which the voxel's own pair (n_voxels,) is lit."""
+def gather_exact(  # type: ignore[no-untyped-def]
+    sums, lit, seen, limit, binarize, chosen, flat, index, weight,
+    matrix, shift, boxes, first_row, detector_shape, xs, ys, zs,
+):  # fmt: skip
+    """`gather_nearest` with a projection for every pair: matrix (n_omega, n_pairs, 2, 3), shift alike.
+
+    Pair s is read at the pixel that the voxel projects to at the tilts s. index and weight
+    (n_omega, n_pairs, 4) then turn the map into the sample frame (n_omega = 0: they are not used), and
+    `binarize` sums lit and dark instead of counts.
+    """
+    n_pairs = sums.shape[1]
     n_x, n_y = detector_shape
-    voxel = 0
-    for x in xs:
-        for y in ys:
-            for z in zs:
-                byte, bit = pair[voxel] >> 3, pair[voxel] & 7
-                count = 0
-                for k in range(matrix.shape[0]):
-                    row = _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y)
-                    if row >= 0:
-                        count += (bits[row, byte] >> bit) & 1
-                lit[voxel] += count
-                voxel += 1
+    held = np.empty(n_pairs, dtype=sums.dtype)
+    turned = np.empty(n_pairs, dtype=sums.dtype)
+    for v in range(chosen.size):
+        x, y, z = _centre(chosen[v], xs, ys, zs)
+        for k in range(matrix.shape[0]):
+            found = 0
+            for s in range(n_pairs):
+                m, c = matrix[k, s], shift[k, s]
+                px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + c[0])
+                py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + c[1])
+                if px < 0 or py < 0 or px >= n_x or py >= n_y:
+                    held[s] = 0
+                    continue
+                found = 1
+                held[s] = flat[
+                    first_row[k] + (int(px) - boxes[k, 0]) * boxes[k, 3] + int(py) - boxes[k, 1], s
+                ]
+            seen[v] += found
+            here = held
+            if index.shape[0] > 0:
+                here = turned
+                for s in range(n_pairs):
+                    value = np.float32(0.0)
+                    for q in range(4):
+                        value += weight[k, s, q] * np.float32(held[index[k, s, q]])
+                    turned[s] = value
+            for s in range(n_pairs):
+                is_lit = here[s] > limit
+                lit[v, s] += is_lit
+                if binarize:
+                    sums[v, s] += is_lit
+                else:
+                    sums[v, s] += here[s]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _corners(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y, rows, weights):  # type: ignore[no-untyped-def]
+    """Rows and bilinear weights of the four pixels about a projection; weight 0 off the detector."""
+    px = matrix[k, 0, 0] * x + matrix[k, 0, 1] * y + matrix[k, 0, 2] * z + shift[k, 0]
+    py = matrix[k, 1, 0] * x + matrix[k, 1, 1] * y + matrix[k, 1, 2] * z + shift[k, 1]
+    if not (px > -1.0 and py > -1.0 and px < n_x and py < n_y):
+        return False
+    ix, iy = int(np.floor(px)), int(np.floor(py))
+    x0, y0, w, h = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
+    for c in range(4):
+        jx, jy = ix + (c >> 1), iy + (c & 1)
+        weight = (1.0 - abs(px - jx)) * (1.0 - abs(py - jy))
+        if jx < 0 or jy < 0 or jx >= n_x or jy >= n_y:
+            weight = 0.0
+        jx, jy = min(max(jx - x0, 0), w - 1), min(max(jy - y0, 0), h - 1)
+        rows[c] = first_row[k] + jx * h + jy
+        weights[c] = weight
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def gather_linear(  # type: ignore[no-untyped-def]
+    values, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
+):
+    """Add to values (n, n_maps) float32 the bilinear mean of the four maps about each projection.
+
+    The exact adjoint of `scatter_linear`: pixels off the detector contribute nothing. The voxels are
+    those of `gather_nearest`; flat (n_rows, n_maps) of any type.
+    """
+    n_x, n_y = detector_shape
+    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
+    for v in range(chosen.size):
+        x, y, z = _centre(chosen[v], xs, ys, zs)
+        total = values[v]
+        for k in range(matrix.shape[0]):
+            if not _corners(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y, rows, weights):
+                continue
+            r0, r1, r2, r3 = flat[rows[0]], flat[rows[1]], flat[rows[2]], flat[rows[3]]
+            w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+            for s in range(total.size):
+                low = w0 * np.float32(r0[s]) + w1 * np.float32(r1[s])
+                total[s] += low + (w2 * np.float32(r2[s]) + w3 * np.float32(r3[s]))
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter_linear(  # type: ignore[no-untyped-def]
+    values, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
+):
+    """Add values (n, n_maps) float32 of the chosen voxels to flat (n_rows, n_maps) float32, bilinearly.
+
+    The forward projection P_w: a voxel's maps spread over the four pixels about its projection.
+    """
+    n_x, n_y = detector_shape
+    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
+    for v in range(chosen.size):
+        x, y, z = _centre(chosen[v], xs, ys, zs)
+        mine = values[v]
+        for k in range(matrix.shape[0]):
+            if not _corners(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y, rows, weights):
+                continue
+            for c in range(4):
+                if weights[c] == 0.0:
+                    continue
+                weight, target = weights[c], flat[rows[c]]
+                for s in range(mine.size):
+                    target[s] += weight * mine[s]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 LIT_SIGMA = 4.0  # a dark pixel is taken for lit once in 30,000 times
 _CLIP_SIGMA = 3.0
@@ -42,7 +41,7 @@ def dark_sigma(values: NDArray[Any]) -> float:
     n_positive = int(np.searchsorted(dark, _CLIP_SIGMA * sigma, side="right")) - n_zero
     rounding = 0.5 if np.array_equal(dark, np.rint(dark)) else 0.0
     sigma = math.sqrt(max(sigma**2 - rounding**2 / 3.0, 0.0))  # rounding adds a variance of 1/12
-    share_zero = float(ndtr(rounding / sigma)) if sigma else 1.0
+    share_zero = 0.5 * math.erfc(-rounding / (sigma * math.sqrt(2.0))) if sigma else 1.0
     return sigma if n_positive > 0.9 * n_zero * (1.0 - share_zero) / share_zero > 0 else 0.0
 
 

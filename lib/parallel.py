@@ -125,6 +125,17 @@ def receive_array(comm: Comm, array: np.ndarray, source: int) -> None:
         comm.Recv(flat[start : start + _LARGEST_MESSAGE], source=source, tag=_BLOCK_TAG)
 
 
+def allgather_rows(comm: Comm, rows: np.ndarray, n_rows: list[int]) -> np.ndarray:
+    """All ranks' rows under each other, on every rank; n_rows[rank] says how many each has."""
+    if comm.size == 1:
+        return rows
+    whole = np.empty((sum(n_rows), *rows.shape[1:]), dtype=rows.dtype)
+    row_bytes = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
+    mine = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+    comm.Allgatherv(mine, [whole.reshape(-1).view(np.uint8), [n * row_bytes for n in n_rows]])
+    return whole
+
+
 def abort(comm: Comm) -> None:
     """End all ranks at once: the last resort when this one fails where the others do not look."""
     sys.stderr.flush()

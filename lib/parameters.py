@@ -251,7 +251,10 @@ class Parameters:
         default=None,
     )
     projection: str = _key(
-        _RECONSTRUCTION, _choice("mean"), "geometry of the mean tilt for all tilts", default="mean"
+        _RECONSTRUCTION,
+        _choice("mean", "exact"),
+        "geometry of the mean tilt for all tilts, or of each tilt pair (slower)",
+        default="mean",
     )
     omega_sign: int = _key(_RECONSTRUCTION, _integer, "1, or -1 where the motor turns left-handed", default=1)
     omega_exclude: tuple[tuple[float, ...], ...] = _key(

@@ -1,0 +1,31 @@
+"""What the benchmarks share: init files, processes measured from outside, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+INIT = "init.txt"
+
+
+def paper_keys(shape: tuple[int, ...]) -> dict[str, object]:
+    """Keys of a volume of 101^3 voxels that fills the ROI of a scan of this shape."""
+    return {
+        "unit_cell": "[4.0495,4.0495,4.0495,90,90,90]",
+        "hkl": "[2,0,0]",
+        "wavelength": 0.7293,
+        "M": 300 / 22.0,
+        "mode": "horizontal",
+        "tilt_frame": "sample",
+        "grain_dim": "[20,20,20]",
+        "grain_steps": "[101,101,101]",
+        "completeness_cutoff": 0.7,
+        "method": "backprojection",
+    }
+
+
+def write_init(path: Path, data: Path, keys: Mapping[str, object], **more: object) -> Path:
+    """Write an init file for the array in `data`."""
+    lines = [f"{key}  {value}" for key, value in {"path": data, **keys, **more}.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,105 @@
+"""The result of recon3d.py: its files, and the lines that sum it up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import Recon3DError
+from .setting import Setting
+
+if TYPE_CHECKING:
+    from .volume import Volume
+
+Array = NDArray[np.float64]
+
+RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf")
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before the work whether the result can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Recon3DError(folder, f"cannot be made ({error.strerror}); choose another output") from None
+    if not os.access(folder, os.W_OK):
+        raise Recon3DError(folder, "cannot be written; choose another folder with the key output")
+
+
+def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+    """Write both files under temporary names, then rename them."""
+    from . import volume  # rank 0 alone needs HDF5
+
+    folder = setting.params.folder
+    temporary = [folder / f".{name}.part" for name in RESULT_FILES]
+    try:
+        with temporary[0].open("wb") as stream:
+            np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
+        volume.write(temporary[1], describe(setting, fields, mask))
+        for part, name in zip(temporary, RESULT_FILES, strict=True):
+            part.replace(folder / name)
+    finally:
+        for part in temporary:
+            part.unlink(missing_ok=True)
+
+
+def describe(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> Volume:
+    """The result with its units and origin, ready to be written."""
+    from . import volume
+
+    params = setting.params
+    spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
+    attributes = {
+        "tilt_frame_of_scan": setting.tilt_frame,
+        "tilt_zero_deg": setting.tilt_zero_deg,
+        "threshold_counts": setting.threshold,
+        "n_omega": int(setting.omega_index.size),
+        "tilt1_motor": setting.scan.info.get("motors", {}).get("tilt1", "unknown"),
+        "tilt2_motor": setting.scan.info.get("motors", {}).get("tilt2", "unknown"),
+    }
+    return volume.Volume(
+        origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
+        spacing_um=spacing,
+        axes_um=setting.grid_um,
+        fields=fields,
+        mask=mask,
+        parameters=params,
+        attributes=attributes,
+    )
+
+
+def summary(
+    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], n_ranks: int, seconds: float
+) -> list[str]:
+    """The lines to print: the files, and the reconstruction in five lines."""
+    params, scan = setting.params, setting.scan
+    voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
+    n_grain = int(mask.sum())
+    lines = [str(params.folder / name) for name in RESULT_FILES]
+    lines.append(
+        f"scan         {scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.tilt_frame}, "
+        f"{setting.omega_index.size} of {scan.shape[2]} omegas, {scan.shape[3]} x {scan.shape[4]} pixels"
+    )
+    voxels = " x ".join(str(n) for n in params.grain_steps)
+    lines.append(f"volume       {voxels} voxels, lit above {setting.threshold:.3g} counts")
+    lines.append(
+        f"grain        {n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 at completeness >= "
+        f"{params.completeness_cutoff:g}"
+    )
+    if n_grain:
+        spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in ("tilt1", "tilt2")]
+        texts = [
+            f"{name} {s[1]:.4f} ({s[0]:.4f}..{s[2]:.4f})"
+            for name, s in zip(("tilt1", "tilt2"), spans, strict=True)
+        ]
+        lines.append(f"orientation  {', '.join(texts)} deg, median (5 % .. 95 %)")
+    else:
+        lines.append(
+            "orientation  none: no voxel is complete enough; check M, omega_sign, detector_center, threshold"
+        )
+    lines.append(f"time         {seconds:.1f} s on {n_ranks} rank{'s' if n_ranks > 1 else ''}")
+    return lines

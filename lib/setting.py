@@ -1,0 +1,152 @@
+"""What the init file and the scan together say, worked out once for the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import noise, store
+from .backprojection import Block, Views
+from .errors import Recon3DError
+from .geometry import OMEGA_AXIS, roi_center, voxel_axis
+from .parameters import Parameters
+from .store import ArrayFile, Scan
+from .tilts import Interpolation, turn_back
+
+Array = NDArray[np.float64]
+
+_NOISE_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the init file and the scan together say, the same on every rank.
+
+    omega_index are the omegas in use; views (at the mean tilt), pair_views (at every pair of tilts; None
+    for `projection mean`) and turns (none in the sample frame) are theirs. tilt_zero_deg is the origin of
+    the sample-frame tilts; tilt_frame the frame in which the scanned tilts turn.
+    """
+
+    params: Parameters
+    scan: Scan
+    tilt_frame: str
+    tilt_zero_deg: tuple[float, float]
+    omega_index: NDArray[np.int64]
+    views: Views
+    pair_views: Views | None
+    turns: list[Interpolation]
+    grid_um: tuple[Array, Array, Array]
+    threshold: float
+    warnings: list[str]
+
+    @property
+    def axis(self) -> int:
+        """The axis of the volume that omega turns about; a layer is normal to it."""
+        return OMEGA_AXIS[self.params.mode]
+
+    @property
+    def volume(self) -> Block:
+        """All voxels."""
+        return Block(*self.grid_um)
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of tilt pairs."""
+        return self.scan.shape[0] * self.scan.shape[1]
+
+
+def prepare(params: Parameters) -> Setting:
+    """Read everything but the pixels and work out what holds for the whole run."""
+    scan = store.read_scan(Path(params.path))
+    warnings: list[str] = []
+    tilt_frame = _tilt_frame(params, scan, warnings)
+    omega_index = _omegas_in_use(params, scan)
+    axes = (scan.tilt1_deg, scan.tilt2_deg)
+    middle = tuple(float(axis[0] + axis[-1]) / 2 for axis in axes)
+    zero = params.tilt_zero or middle
+    omega = params.omega_sign * np.radians(scan.omega_deg[omega_index])
+    relative = [axis - z for axis, z in zip(axes, zero, strict=True)]
+    mean = [m - z for m, z in zip(middle, zero, strict=True)]
+    views, pair_views = _views(params, scan, tilt_frame, omega, relative, mean)
+    turns = []
+    if tilt_frame == "lab":
+        turns = [turn_back(params.mode, relative[0], relative[1], w) for w in omega]
+    grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
+    x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
+    threshold = params.threshold
+    if threshold is None:
+        threshold = noise.auto_threshold(_noise_sample(scan, omega_index))
+    return Setting(
+        params,
+        scan,
+        tilt_frame,
+        (zero[0], zero[1]),
+        omega_index,
+        views,
+        pair_views,
+        turns,
+        (x_um, y_um, z_um),
+        float(threshold),
+        warnings,
+    )
+
+
+def _views(
+    params: Parameters, scan: Scan, tilt_frame: str, omega: Array, relative: list[Array], mean: list[float]
+) -> tuple[Views, Views | None]:
+    """The projections at the mean tilt, and at every pair of tilts if they are asked for.
+
+    relative are the two tilt axes and mean their middle, in degrees from tilt_zero.
+    """
+    n_x, n_y = scan.shape[3:]
+    center = params.detector_center or roi_center((n_x, n_y))
+    geometry = params.geometry().with_center((center[0], center[1]))
+    names = ("phi_up", "phi_lo") if tilt_frame == "sample" else ("mu", "gamma")
+
+    def at(angles: ArrayLike, tilt1_deg: ArrayLike, tilt2_deg: ArrayLike) -> Views:
+        tilts = dict(zip(names, (np.radians(tilt1_deg), np.radians(tilt2_deg)), strict=True))
+        matrix, shift = geometry.sample_to_pixel(angles, **tilts)
+        return Views(np.ascontiguousarray(matrix), np.ascontiguousarray(shift), (n_x, n_y))
+
+    views = at(omega, mean[0], mean[1])
+    if params.projection == "mean":
+        return views, None
+    tilt1, tilt2 = np.meshgrid(relative[0], relative[1], indexing="ij")
+    return views, at(omega[:, None], tilt1.ravel(), tilt2.ravel())
+
+
+def _tilt_frame(params: Parameters, scan: Scan, warnings: list[str]) -> str:
+    found = scan.info.get("tilt_frame")
+    if params.tilt_frame and found and params.tilt_frame != found:
+        warnings.append(f"tilt_frame {params.tilt_frame} of the init file overrides {found} of {store.INFO}")
+    tilt_frame = params.tilt_frame or found or "sample"
+    if tilt_frame == "lab" and 1 in scan.shape[:2]:
+        raise Recon3DError("tilt_frame", "lab needs a scan of both tilts, one of them has a single position")
+    return str(tilt_frame)
+
+
+def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
+    """Indices of the measured omegas that are not excluded."""
+    used = scan.measured.any(axis=(0, 1))
+    if not used.any():
+        raise Recon3DError(scan.folder / store.MEASURED, "says that nothing was measured")
+    for low, high in params.omega_exclude:
+        used &= ~((scan.omega_deg >= low) & (scan.omega_deg <= high))
+    if not used.any():
+        raise Recon3DError("omega_exclude", "leaves no omega to reconstruct from")
+    return np.flatnonzero(used)
+
+
+def _noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
+    """Some measured frames, spread evenly over the scan: (n, x, y)."""
+    positions = np.argwhere(scan.measured[:, :, omega_index])
+    chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _NOISE_FRAMES).round().astype(int))]
+    frames = np.empty((len(chosen), *scan.shape[3:]), dtype=scan.dtype)
+    with ArrayFile(scan.folder / store.ARRAY) as array:
+        for frame, (i, j, k) in zip(frames, chosen, strict=True):
+            array.read_columns((i, j, omega_index[k]), 0, frame)
+    return frames
