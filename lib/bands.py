@@ -95,6 +95,17 @@ class Bands:
                 frame[:] = 0
         return frames if frames.dtype.isnative else frames.astype(self._native)
 
+    def total(self, number: int) -> NDArray[np.float32]:
+        """The sum (n_x, n_y) over the measured tilts of one omega."""
+        n_x, n_y = self.scan.shape[3:]
+        omega = self.omega_index[number]
+        image = np.zeros((n_x, n_y), dtype=np.float32)
+        frame = np.empty((n_x, n_y), dtype=self.scan.dtype)
+        for i, j in np.argwhere(self.scan.measured[:, :, omega]):
+            self._file.read_columns((i, j, omega), 0, frame)
+            image += frame
+        return image
+
     def brightest(self, number: int) -> NDArray[Any]:
         """The largest value (n_x, n_y) of each pixel over the measured tilts of one omega, as measured."""
         n_x, n_y = self.scan.shape[3:]

@@ -7,6 +7,7 @@ each counts its layers of voxels. What stays below the cutoff is ruled out, exac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,24 +64,41 @@ def layers_of(setting: Setting, comm: Comm) -> list[range]:
     return [block(setting.grid_um[setting.axis].size, comm.size, rank) for rank in range(comm.size)]
 
 
-def find_hull(setting: Setting, comm: Comm, *, quiet: bool = False) -> Hull:
-    """Count where any pair is lit and rule voxels out. Collective. Cutoff 0 rules out nothing."""
+@dataclass(frozen=True)
+class Look:
+    """What the first look asks of a voxel: to be lit at a share `cutoff` of the omegas.
+
+    lit(bands, k) is the image (n_x, n_y) of what is lit at omega k; lit pixels grow by `margin`.
+    """
+
+    lit: Callable[[Bands, int], NDArray[np.bool_]]
+    cutoff: float
+    margin: int = 0
+
+
+def any_pair(setting: Setting) -> Look:
+    """The look of `backprojection`: no voxel can be more complete than any of its pairs is lit."""
+    return Look(lambda bands, k: bands.brightest(k) > setting.threshold, setting.params.completeness_cutoff)
+
+
+def find_hull(setting: Setting, comm: Comm, look: Look, *, quiet: bool = False) -> Hull:
+    """Count where voxels are lit and rule voxels out. Collective. Cutoff 0 rules out nothing."""
     n_in_layer = setting.volume.n_voxels // setting.volume.shape[setting.axis]
     mine = layers_of(setting, comm)[comm.rank]
     counts = np.zeros((len(mine), n_in_layer), dtype=np.int32)
     kept = np.ones((len(mine), n_in_layer), dtype=np.bool_)
-    if setting.params.completeness_cutoff > 0:
-        counts = _count(setting, mine, comm, quiet)
-        kept = counts / setting.omega_index.size >= setting.params.completeness_cutoff
+    if look.cutoff > 0:
+        counts = _count(setting, look, mine, comm, quiet)
+        kept = counts / setting.omega_index.size >= look.cutoff
     n_rows = [len(layers) for layers in layers_of(setting, comm)]
     bits = allgather_rows(comm, np.packbits(kept, axis=1), n_rows)
     n_kept = allgather_rows(comm, kept.sum(axis=1, dtype=np.int64), n_rows)
     return Hull(n_in_layer, bits, n_kept, counts)
 
 
-def _count(setting: Setting, layers: range, comm: Comm, quiet: bool) -> NDArray[np.int32]:
+def _count(setting: Setting, look: Look, layers: range, comm: Comm, quiet: bool) -> NDArray[np.int32]:
     """Omegas (n_layers, n_in_layer) at which any pair is lit, for the voxels of some layers."""
-    views, margin = _hull_views(setting)
+    views, margin = _hull_views(setting, look.margin)
     grid = list(setting.grid_um)
     grid[setting.axis] = grid[setting.axis][layers.start : layers.stop]
     counts = np.zeros([axis.size for axis in grid], dtype=np.int32)
@@ -98,7 +116,7 @@ def _count(setting: Setting, layers: range, comm: Comm, quiet: bool) -> NDArray[
             bits = np.empty((len(shares[comm.rank]), n_bytes), dtype=np.uint8)
             with together(comm):
                 for row, k in zip(bits, shares[comm.rank], strict=True):
-                    row[:] = _lit_bits(bands.brightest(part[k]) > setting.threshold, margin)
+                    row[:] = _lit_bits(look.lit(bands, part[k]), margin)
                     progress.advance()
                     check_alarm(comm)
             bits = allgather_rows(comm, bits, [len(share) for share in shares])
@@ -107,17 +125,19 @@ def _count(setting: Setting, layers: range, comm: Comm, quiet: bool) -> NDArray[
     return np.moveaxis(counts, setting.axis, 0).reshape(len(layers), -1)
 
 
-def _hull_views(setting: Setting) -> tuple[Views, tuple[int, int]]:
+def _hull_views(setting: Setting, margin: int) -> tuple[Views, tuple[int, int]]:
     """The projections to count with, and by how many pixels (x, y) lit pixels must grow for them.
 
     Pairs with projections of their own lie around the mean one: a pixel then counts as lit when a pixel
     within reach of it is, which keeps the count an upper bound. The image grows by as much on each side.
     """
-    if setting.pair_views is None:
+    if setting.pair_views is None and margin == 0:
         return setting.views, (0, 0)
-    least, most = deviations(setting.pair_views, setting.volume)
-    reach = np.floor(np.maximum(-least, most).max(axis=0)).astype(int) + 1
-    views = mean_views(setting.pair_views)
+    views, reach = setting.views, np.full(2, margin)
+    if setting.pair_views is not None:
+        least, most = deviations(setting.pair_views, setting.volume)
+        reach += np.floor(np.maximum(-least, most).max(axis=0)).astype(int) + 1
+        views = mean_views(setting.pair_views)
     n_x, n_y = views.detector_shape
     larger = (n_x + 2 * int(reach[0]), n_y + 2 * int(reach[1]))
     return Views(views.matrix, views.shift + reach, larger), (int(reach[0]), int(reach[1]))

@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import Recon3DError
 from .parallel import Comm, together
-from .parameters import KEYS, Mistake, Parameters, Value, inconsistencies, shorten
+from .parameters import AUTO_KEYS, KEYS, Mistake, Parameters, Value, inconsistencies, shorten
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<mark>[\[\],])|(?P<quote>["'])(?P<text>.*?)(?P=quote)|(?P<word>[^\s\[\],"']+))"""
@@ -136,7 +136,7 @@ def format_initfile(params: Parameters) -> str:
     lines = []
     for name in KEYS:
         value = getattr(params, name)
-        none = "auto" if name in ("threshold", "tilt_frame", "tilt_zero", "sim_grain") else "None"
+        none = "auto" if name in AUTO_KEYS else "None"
         lines.append(f"{name} {none if value is None else format_value(value)}")
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,7 @@ Maps = NDArray[np.float32]
 
 OMEGAS_PER_SUBSET = 8
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
-_STILL = 5e-3  # relative change of the misfit at which the iterations stop
+_STILL = 1e-2  # relative change of the misfit at which the iterations stop
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,17 @@ class Model:
         """What a unit of each voxel and orientation adds to the counts of these views."""
         cover = np.stack([view.cover for view in views], axis=1)
         return cover @ np.stack([view.response.sum(axis=0) for view in views])
+
+    def deviance(self, maps: Maps) -> float:
+        """Minus the log likelihood of the maps per count, of a model that has all voxels."""
+        total = n_counts = 0.0
+        for view in self.views:
+            extra = np.float32(self.background + self.noise_variance)
+            expected = np.maximum(self.project(view, maps) + extra, _FAINTEST)[:, view.measured]
+            counts = np.maximum(view.data[:, view.measured] + np.float32(self.noise_variance), 0.0)
+            total += float((expected - counts * np.log(expected)).sum(dtype=np.float64))
+            n_counts += float(counts.sum(dtype=np.float64))
+        return total / max(n_counts, 1.0)
 
 
 class Exchange(Protocol):
@@ -171,7 +182,7 @@ def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) ->
         expected = prediction + np.float32(model.background + model.noise_variance)
         counts = np.maximum(view.data + np.float32(model.noise_variance), np.float32(0.0))
         np.maximum(expected, np.float32(_FAINTEST), out=expected)
-        deviation = ((counts - expected) ** 2 / expected)[view.owned][:, view.measured]
+        deviation = ((counts - expected) ** 2 / np.maximum(expected, 1.0))[view.owned][:, view.measured]
         squares += deviation.sum(dtype=np.float64), deviation.size
         counts /= expected
         counts[:, ~view.measured] = 0.0

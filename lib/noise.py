@@ -45,6 +45,12 @@ def dark_sigma(values: NDArray[Any]) -> float:
     return sigma if n_positive > 0.9 * n_zero * (1.0 - share_zero) / share_zero > 0 else 0.0
 
 
+def dark_background(values: NDArray[Any], sigma: float) -> float:
+    """Mean of the dark pixels: zero, or that of the upper half of the noise where it was clipped."""
+    clipped = np.count_nonzero(np.asarray(values) < 0) < _ENOUGH_NEGATIVE
+    return sigma / math.sqrt(2.0 * math.pi) if clipped else 0.0
+
+
 def auto_threshold(values: NDArray[Any]) -> float:
     """The count above which a pixel is lit: LIT_SIGMA times the noise of the dark pixels."""
     return LIT_SIGMA * dark_sigma(values)

@@ -195,19 +195,19 @@ class Parameters:
         _MICROSCOPE, _ranged(_integer, -1, 1), "flip of the image: px_y = cy + o21 x + o22 z", default=0
     )
     o22: int = _key(_MICROSCOPE, _ranged(_integer, -1, 1), "(see o21)", default=1)
-    rock_width: float = _key(
+    rock_width: float | None = _key(
         _MICROSCOPE,
-        _not_negative,
-        "FWHM of the resolution in the rocking direction; 0: ignore",
+        _either("auto", None, _not_negative),
+        "FWHM of the resolution in the rocking direction; 0: ignore; auto: from the data",
         unit="deg",
-        default=0.0,
+        default=None,
     )
-    roll_width: float = _key(
+    roll_width: float | None = _key(
         _MICROSCOPE,
-        _not_negative,
-        "FWHM of the resolution in the rolling direction; 0: ignore",
+        _either("auto", None, _not_negative),
+        "FWHM of the resolution in the rolling direction; 0: ignore; auto: from the data",
         unit="deg",
-        default=0.0,
+        default=None,
     )
 
     grain_pos: tuple[float, ...] = _key(_VOLUME, _XYZ, "middle of the volume", unit="um", default=_ORIGIN)
@@ -219,7 +219,16 @@ class Parameters:
     )
 
     method: str = _key(
-        _RECONSTRUCTION, _choice("backprojection"), "how to reconstruct", default="backprojection"
+        _RECONSTRUCTION, _choice("mlem", "backprojection"), "how to reconstruct", default="backprojection"
+    )
+    iterations: int = _key(
+        _RECONSTRUCTION, _count, "of mlem, at most; it stops when the misfit stands", default=8
+    )
+    subsets: int | None = _key(
+        _RECONSTRUCTION,
+        _either("auto", None, _count),
+        "of omegas in mlem; auto: about 8 omegas in each",
+        default=None,
     )
     completeness_cutoff: float = _key(
         _RECONSTRUCTION,
@@ -367,6 +376,7 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     return x, y, z
 
 
+AUTO_KEYS = ("rock_width", "roll_width", "subsets", "threshold", "tilt_frame", "tilt_zero", "sim_grain")
 KEYS: dict[str, Field[Any]] = {key.name: key for key in fields(Parameters)}
 
 

@@ -43,6 +43,10 @@ class Progress:
         if self.visible and now - self.last >= (_TERMINAL_INTERVAL_S if self.terminal else _LOG_INTERVAL_S):
             self._show(now, "" if self.terminal else "\n")
 
+    def finish(self) -> None:
+        """What is left turned out not to be needed."""
+        self.done = self.total
+
     def _show(self, now: float, end: str) -> None:
         self.last = now
         elapsed = max(now - self.start, 1e-9)

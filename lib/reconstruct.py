@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backprojection, results
+from . import backprojection, iterate, results, shape
 from .backprojection import Backprojection, PairTurns, pixel_boxes
 from .bands import Bands
-from .hull import Hull, find_hull, layers_of
+from .hull import Hull, any_pair, find_hull, layers_of
 from .parallel import Comm, check_alarm, receive_array, send_array, together
 from .parameters import Parameters
 from .partition import block, blocks_of_at_most
@@ -41,14 +42,38 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     assert setting is not None  # noqa: S101 - rank 0 has one, or all have left
     for warning in setting.warnings if comm.rank == 0 else ():
         print(f"recon3d: warning: {warning}", file=sys.stderr)
-    fields = reconstruct(setting, comm, quiet=quiet)
+    method = iterate_maps if params.method == "mlem" else backproject
+    fields, mask, facts = method(setting, comm, quiet=quiet)
     lines: list[str] = []
     with together(comm):
         if comm.rank == 0:
-            mask = backprojection.apply_cutoff(fields, params.completeness_cutoff)
-            results.write(setting, fields, mask)
-            lines = results.summary(setting, fields, mask, comm.size, time.monotonic() - started)
+            results.write(setting, fields, mask, facts)
+            lines = results.summary(setting, fields, mask, facts, comm.size, time.monotonic() - started)
     return lines
+
+
+Result = tuple[dict[str, Array], NDArray[np.bool_], dict[str, Any]]  # fields, mask and other facts
+_NOTHING: Result = {}, np.empty(0, dtype=np.bool_), {}
+
+
+def iterate_maps(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
+    """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere."""
+    hull, shares, mine, outcome = iterate.reconstruct(setting, comm, quiet=quiet)
+    fields = _gather(setting, hull, iterate.FIELDS, mine, shares, comm)
+    if comm.rank != 0:
+        return _NOTHING
+    mask = shape.grain_mask(np.nan_to_num(fields["intensity"]))
+    for name in backprojection.FIELDS[:4]:
+        fields[name][~mask] = np.nan
+    return fields, mask, outcome.facts()
+
+
+def backproject(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
+    """Method `backprojection`: the result of the whole volume on rank 0, nothing elsewhere."""
+    fields = reconstruct(setting, comm, quiet=quiet)
+    if comm.rank != 0:
+        return _NOTHING
+    return fields, backprojection.apply_cutoff(fields, setting.params.completeness_cutoff), {}
 
 
 def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> dict[str, Array]:
@@ -57,12 +82,12 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> dict[st
     Voxels that the first look ruled out have the upper bound of their completeness; their other fields,
     intensity included, are NaN.
     """
-    hull = find_hull(setting, comm, quiet=quiet)
+    hull = find_hull(setting, comm, any_pair(setting), quiet=quiet)
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     mine = np.empty((len(backprojection.FIELDS), 0))
     with together(comm):
         mine = _backproject(setting, hull, shares[comm.rank], comm, quiet)
-    return _gather(setting, hull, mine, shares, comm)
+    return _gather(setting, hull, backprojection.FIELDS, mine, shares, comm)
 
 
 def _backproject(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: bool) -> Array:
@@ -119,13 +144,15 @@ def _c_order(setting: Setting, voxels: NDArray[np.int64]) -> NDArray[np.int64]:
     return place * n_layers + layer
 
 
-def _gather(setting: Setting, hull: Hull, mine: Array, shares: list[range], comm: Comm) -> dict[str, Array]:
-    """Put the voxels of all ranks together on rank 0, one field and one rank at a time."""
+def _gather(
+    setting: Setting, hull: Hull, names: tuple[str, ...], mine: Array, shares: list[range], comm: Comm
+) -> dict[str, Array]:
+    """Put the fields (n_names, n_voxels) of all ranks together on rank 0, one rank at a time."""
     counts = _gather_counts(setting, hull, comm)
     whole: dict[str, Array] = {}
     if comm.rank == 0:
         n_voxels = setting.volume.n_voxels
-        whole = {name: np.full(n_voxels, np.nan) for name in backprojection.FIELDS}
+        whole = {name: np.full(n_voxels, np.nan) for name in names}
         whole["completeness"] = counts / setting.omega_index.size
     elif shares[comm.rank]:
         send_array(comm, mine, dest=0)
@@ -133,10 +160,10 @@ def _gather(setting: Setting, hull: Hull, mine: Array, shares: list[range], comm
         if not share:
             continue
         if rank > 0:
-            mine = np.empty((len(backprojection.FIELDS), len(share)))
+            mine = np.empty((len(names), len(share)))
             receive_array(comm, mine, source=rank)
         places = _c_order(setting, hull.voxels(share))
-        for name, values in zip(backprojection.FIELDS, mine, strict=True):
+        for name, values in zip(names, mine, strict=True):
             whole[name][places] = values
     return {name: values.reshape(setting.volume.shape) for name, values in whole.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def check_folder(folder: Path) -> None:
         raise Recon3DError(folder, "cannot be written; choose another folder with the key output")
 
 
-def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any]) -> None:
     """Write both files under temporary names, then rename them."""
     from . import volume  # rank 0 alone needs HDF5
 
@@ -39,7 +39,7 @@ def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -
     try:
         with temporary[0].open("wb") as stream:
             np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
-        volume.write(temporary[1], describe(setting, fields, mask))
+        volume.write(temporary[1], describe(setting, fields, mask, facts))
         for part, name in zip(temporary, RESULT_FILES, strict=True):
             part.replace(folder / name)
     finally:
@@ -47,7 +47,9 @@ def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -
             part.unlink(missing_ok=True)
 
 
-def describe(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> Volume:
+def describe(
+    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any]
+) -> Volume:
     """The result with its units and origin, ready to be written."""
     from . import volume
 
@@ -57,6 +59,7 @@ def describe(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]
         "tilt_frame_of_scan": setting.tilt_frame,
         "tilt_zero_deg": setting.tilt_zero_deg,
         "threshold_counts": setting.threshold,
+        **facts,
         "n_omega": int(setting.omega_index.size),
         "tilt1_motor": setting.scan.info.get("motors", {}).get("tilt1", "unknown"),
         "tilt2_motor": setting.scan.info.get("motors", {}).get("tilt2", "unknown"),
@@ -73,7 +76,12 @@ def describe(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]
 
 
 def summary(
-    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], n_ranks: int, seconds: float
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    facts: dict[str, Any],
+    n_ranks: int,
+    seconds: float,
 ) -> list[str]:
     """The lines to print: the files, and the reconstruction in five lines."""
     params, scan = setting.params, setting.scan
@@ -85,11 +93,15 @@ def summary(
         f"{setting.omega_index.size} of {scan.shape[2]} omegas, {scan.shape[3]} x {scan.shape[4]} pixels"
     )
     voxels = " x ".join(str(n) for n in params.grain_steps)
-    lines.append(f"volume       {voxels} voxels, lit above {setting.threshold:.3g} counts")
-    lines.append(
-        f"grain        {n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 at completeness >= "
-        f"{params.completeness_cutoff:g}"
-    )
+    if facts:
+        steps = f"{facts['n_iterations']} iterations to a misfit of {facts['misfit'][-1]:.2f}"
+        widths = f"{facts['rock_width_deg']:.4f} x {facts['roll_width_deg']:.4f} deg"
+        lines.append(f"volume       {voxels} voxels, {steps}, resolution {widths}")
+        how = "by half the density"
+    else:
+        lines.append(f"volume       {voxels} voxels, lit above {setting.threshold:.3g} counts")
+        how = f"at completeness >= {params.completeness_cutoff:g}"
+    lines.append(f"grain        {n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 {how}")
     if n_grain:
         spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in ("tilt1", "tilt2")]
         texts = [

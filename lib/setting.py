@@ -58,6 +58,36 @@ class Setting:
         """Number of tilt pairs."""
         return self.scan.shape[0] * self.scan.shape[1]
 
+    def relative_axes_deg(self) -> tuple[Array, Array]:
+        """The scanned tilts relative to tilt_zero."""
+        zero1, zero2 = self.tilt_zero_deg
+        return self.scan.tilt1_deg - zero1, self.scan.tilt2_deg - zero2
+
+    def omega(self, k: int) -> float:
+        """The angle of the k-th omega in use, right-handed, in radians."""
+        return float(self.params.omega_sign * np.radians(self.scan.omega_deg[self.omega_index[k]]))
+
+    def measured(self, k: int) -> NDArray[np.bool_]:
+        """Which tilt pairs (n_pairs,) were measured at the k-th omega in use."""
+        return self.scan.measured[:, :, self.omega_index[k]].ravel()
+
+    @property
+    def layered_shape(self) -> tuple[int, int, int]:
+        """Shape of the volume with the rotation axis first: voxels are numbered in its C order."""
+        first, second, third = (self.grid_um[i].size for i in self._layered_axes)
+        return first, second, third
+
+    @property
+    def _layered_axes(self) -> list[int]:
+        return [self.axis, *(i for i in range(3) if i != self.axis)]
+
+    def centres_um(self, voxels: NDArray[np.int64]) -> Array:
+        """Positions (n, 3) of voxels that are numbered layer by layer."""
+        xyz = np.empty((voxels.size, 3))
+        for axis, index in zip(self._layered_axes, np.unravel_index(voxels, self.layered_shape), strict=True):
+            xyz[:, axis] = self.grid_um[axis][index]
+        return xyz
+
 
 def prepare(params: Parameters) -> Setting:
     """Read everything but the pixels and work out what holds for the whole run."""
@@ -79,7 +109,7 @@ def prepare(params: Parameters) -> Setting:
     x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
     threshold = params.threshold
     if threshold is None:
-        threshold = noise.auto_threshold(_noise_sample(scan, omega_index))
+        threshold = noise.auto_threshold(noise_sample(scan, omega_index))
     return Setting(
         params,
         scan,
@@ -141,7 +171,7 @@ def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
     return np.flatnonzero(used)
 
 
-def _noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
+def noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     """Some measured frames, spread evenly over the scan: (n, x, y)."""
     positions = np.argwhere(scan.measured[:, :, omega_index])
     chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _NOISE_FRAMES).round().astype(int))]

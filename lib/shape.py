@@ -145,3 +145,17 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
         return np.zeros(density.shape, dtype=bool)
     sure = positive[positive > _INSIDE * np.percentile(positive, 90)]
     return density > _HALF * np.median(sure)
+
+
+SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
+
+
+def orientation_errors(
+    found: Readings, counts: NDArray[np.float64], n_omega: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard deviations of tilt1 and tilt2: the width of the peak over the root of its counts.
+
+    counts (n_voxels,) is what the voxel contributes at one omega.
+    """
+    n = np.maximum(counts * n_omega * found.peak_mass / np.maximum(found.density, 1e-30), 1.0)
+    return np.sqrt(found.var1 / n), np.sqrt(found.var2 / n)

@@ -1,0 +1,189 @@
+"""The workflow of method `mlem`: voxels and pixels to ranks, iterations, maps to the grain.
+
+The ranks share the voxels of the visual hull evenly, layer by layer along the rotation axis. Each
+holds the pixels that its voxels hit; neighbours add up their predictions where their pixels are the
+same. Rank 0 only ever gets what is read off the maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from . import kernels_em, mlem, noise, shape
+from .bands import Bands
+from .hull import Hull, Look, find_hull
+from .mlem import Maps, Model, View
+from .overlaps import RankExchange, fetch_halo
+from .parallel import Comm, check_alarm, together
+from .partition import block
+from .progress import Progress
+from .resolution import find_resolution
+from .setting import Setting, noise_sample
+from .tilts import OrientationGrid, Resolution, response
+
+Array = NDArray[np.float64]
+
+FIELDS = ("tilt1", "tilt2", "tilt1_std", "tilt2_std", "intensity", "peaks")
+REFINEMENT = 2  # orientations per step of the scan, along each tilt
+_HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
+_HULL_SIGMA = 3.0
+_HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What this method adds to the fields: for the report and the file."""
+
+    resolution: Resolution
+    misfits: list[float]
+
+    def facts(self) -> dict[str, Any]:
+        """For the attributes of the result."""
+        return {
+            "n_iterations": len(self.misfits),
+            "misfit": self.misfits,
+            "rock_width_deg": self.resolution.rocking,
+            "roll_width_deg": self.resolution.rolling,
+        }
+
+
+def reconstruct(
+    setting: Setting, comm: Comm, *, quiet: bool = False
+) -> tuple[Hull, list[range], Array, Outcome]:
+    """The hull, the share of every rank, this rank's fields (n_fields, n_voxels) and the outcome."""
+    dark = _dark(setting, comm)
+    hull = find_hull(setting, comm, _look(setting, dark), quiet=quiet)
+    shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
+    voxels = hull.voxels(shares[comm.rank])
+    xyz_um = setting.centres_um(voxels)
+    grid = OrientationGrid.refine(*setting.relative_axes_deg(), REFINEMENT)
+    resolution = find_resolution(setting, hull, dark, comm)
+    views: list[View] = []
+    with together(comm):
+        views = _views(setting, xyz_um, grid, resolution, comm, quiet)
+    exchange = RankExchange(comm, views)
+    model = Model(xyz_um, exchange.views, *dark)
+    maps, misfits = _iterate(setting, model, grid, exchange, comm, quiet)
+    fields = _read(setting, hull, shares, voxels, model, maps, grid, comm)
+    return hull, shares, fields, Outcome(resolution, misfits)
+
+
+def _dark(setting: Setting, comm: Comm) -> tuple[float, float]:
+    """Mean and variance of the dark pixels, in counts."""
+    dark = (0.0, 0.0)
+    with together(comm):
+        if comm.rank == 0:
+            sample = noise_sample(setting.scan, setting.omega_index)
+            sigma = noise.dark_sigma(sample)
+            dark = (noise.dark_background(sample, sigma), sigma**2)
+    return comm.bcast(dark)
+
+
+def _look(setting: Setting, dark: tuple[float, float]) -> Look:
+    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise."""
+
+    def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
+        n_measured = int(setting.measured(k).sum())
+        above = n_measured * dark[0] + max(_HULL_SIGMA * np.sqrt(n_measured * dark[1]) / 3.0, _HULL_COUNTS)
+        return uniform_filter(bands.total(k), 3, mode="nearest") > above
+
+    return Look(lit, _HULL_SHARE, margin=1)
+
+
+def _views(
+    setting: Setting, xyz_um: Array, grid: OrientationGrid, resolution: Resolution, comm: Comm, quiet: bool
+) -> list[View]:
+    """Load the pixels that the voxels hit, omega by omega."""
+    n_omega = setting.omega_index.size
+    views = []
+    show = comm.rank == 0 and not quiet
+    with (
+        Bands(setting.scan, setting.omega_index) as bands,
+        Progress("pixels", n_omega, "omegas", visible=show) as progress,
+    ):
+        for k in range(n_omega):
+            views.append(_view(setting, bands, k, xyz_um, grid, resolution))
+            progress.advance()
+            check_alarm(comm)
+    return views
+
+
+def _view(
+    setting: Setting, bands: Bands, k: int, xyz_um: Array, grid: OrientationGrid, resolution: Resolution
+) -> View:
+    matrix, shift = setting.views.matrix[k], setting.views.shift[k]
+    n_x, n_y = setting.views.detector_shape
+    hit = np.zeros(n_x * n_y, dtype=np.bool_)
+    cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
+    kernels_em.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
+    pixels = np.flatnonzero(hit)
+    measured = setting.measured(k)
+    axes = setting.relative_axes_deg()
+    sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, resolution, setting.omega(k))
+    sees[~measured] = 0.0
+    return View(
+        matrix, shift, (n_x, n_y), pixels, _counts(bands, k, pixels, n_y), measured, sees, cover, hit[pixels]
+    )
+
+
+def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArray[Any]:
+    """The counts (n_rows, n_scanned) of some pixels, given by their numbers."""
+    if pixels.size == 0:
+        return np.empty((0, bands.n_pairs), dtype=bands.dtype)
+    x, y = np.divmod(pixels, n_y)
+    box = np.array([[x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]])
+    loaded = bands.load(slice(k, k + 1), box)
+    return loaded.flat[(x - box[0, 0]) * box[0, 3] + y - box[0, 1]]
+
+
+def _iterate(
+    setting: Setting,
+    model: Model,
+    grid: OrientationGrid,
+    exchange: RankExchange,
+    comm: Comm,
+    quiet: bool,
+) -> tuple[Maps, list[float]]:
+    n_views = len(model.views)
+    n_subsets = setting.params.subsets or max(1, round(n_views / mlem.OMEGAS_PER_SUBSET))
+    iterations = setting.params.iterations
+    show = comm.rank == 0 and not quiet
+    with Progress("iterations", iterations * n_views, "omegas", visible=show) as progress:
+        maps, misfits = mlem.maximise(
+            model, grid.n_pairs, iterations, n_subsets, exchange, lambda done, _: progress.advance(done)
+        )
+        progress.finish()
+    return maps, misfits
+
+
+def _read(
+    setting: Setting,
+    hull: Hull,
+    shares: list[range],
+    voxels: NDArray[np.int64],
+    model: Model,
+    maps: Maps,
+    grid: OrientationGrid,
+    comm: Comm,
+) -> Array:
+    """FIELDS (n_fields, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
+    first, maps = fetch_halo(comm, maps, shares, hull.n_kept, shape.HALO)
+    around = hull.voxels(range(first, first + maps.shape[0]))
+    if not voxels.size:
+        return np.empty((len(FIELDS), 0))
+    layered = setting.layered_shape
+    first_layer, last_layer = around[0] // hull.n_in_layer, around[-1] // hull.n_in_layer
+    index = np.full((last_layer - first_layer + 1, *layered[1:]), -1, dtype=np.int64)
+    index.reshape(-1)[around - first_layer * hull.n_in_layer] = np.arange(around.size)
+    ijk = np.stack(np.unravel_index(voxels - first_layer * hull.n_in_layer, index.shape), axis=1)
+    found = shape.read_maps(maps, index, ijk, grid)
+    zero1, zero2 = setting.tilt_zero_deg
+    counts = found.density * np.mean([view.response.sum(axis=0).mean() for view in model.views])
+    std1, std2 = shape.orientation_errors(found, counts, setting.omega_index.size)
+    peaks = 1.0 + (found.second_peak > shape.SECOND_PEAK)
+    return np.stack([found.tilt1 + zero1, found.tilt2 + zero2, std1, std2, counts, peaks])
