@@ -7,7 +7,7 @@ same. Rank 0 only ever gets what is read off the maps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ from .partition import block
 from .progress import Progress
 from .resolution import find_resolution
 from .setting import Setting, noise_sample
+from .shape import Readings
 from .tilts import OrientationGrid, Resolution, response
 
 Array = NDArray[np.float64]
 
-FIELDS = ("tilt1", "tilt2", "tilt1_std", "tilt2_std", "intensity", "peaks")
+READINGS = tuple(key.name for key in fields(Readings))
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
 _HULL_SIGMA = 3.0
@@ -41,6 +42,7 @@ class Outcome:
 
     resolution: Resolution
     misfits: list[float]
+    counts_per_density: float
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result."""
@@ -55,7 +57,7 @@ class Outcome:
 def reconstruct(
     setting: Setting, comm: Comm, *, quiet: bool = False
 ) -> tuple[Hull, list[range], Array, Outcome]:
-    """The hull, the share of every rank, this rank's fields (n_fields, n_voxels) and the outcome."""
+    """The hull, the share of every rank, this rank's readings (n_readings, n_voxels), the outcome."""
     dark = _dark(setting, comm)
     hull = find_hull(setting, comm, _look(setting, dark), quiet=quiet)
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
@@ -63,14 +65,16 @@ def reconstruct(
     xyz_um = setting.centres_um(voxels)
     grid = OrientationGrid.refine(*setting.relative_axes_deg(), REFINEMENT)
     resolution = find_resolution(setting, hull, dark, comm)
+    sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
     views: list[View] = []
     with together(comm):
-        views = _views(setting, xyz_um, grid, resolution, comm, quiet)
+        views = _views(setting, xyz_um, grid, sharp, comm, quiet)
     exchange = RankExchange(comm, views)
     model = Model(xyz_um, exchange.views, *dark)
     maps, misfits = _iterate(setting, model, grid, exchange, comm, quiet)
-    fields = _read(setting, hull, shares, voxels, model, maps, grid, comm)
-    return hull, shares, fields, Outcome(resolution, misfits)
+    readings = _read(setting, hull, shares, voxels, maps, grid, comm)
+    counts = float(np.mean([view.response.sum(axis=0).mean() for view in model.views]))
+    return hull, shares, readings, Outcome(resolution, misfits, counts)
 
 
 def _dark(setting: Setting, comm: Comm) -> tuple[float, float]:
@@ -166,24 +170,46 @@ def _read(
     hull: Hull,
     shares: list[range],
     voxels: NDArray[np.int64],
-    model: Model,
     maps: Maps,
     grid: OrientationGrid,
     comm: Comm,
 ) -> Array:
-    """FIELDS (n_fields, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
+    """READINGS (n_readings, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
     first, maps = fetch_halo(comm, maps, shares, hull.n_kept, shape.HALO)
     around = hull.voxels(range(first, first + maps.shape[0]))
     if not voxels.size:
-        return np.empty((len(FIELDS), 0))
+        return np.empty((len(READINGS), 0))
     layered = setting.layered_shape
     first_layer, last_layer = around[0] // hull.n_in_layer, around[-1] // hull.n_in_layer
     index = np.full((last_layer - first_layer + 1, *layered[1:]), -1, dtype=np.int64)
     index.reshape(-1)[around - first_layer * hull.n_in_layer] = np.arange(around.size)
     ijk = np.stack(np.unravel_index(voxels - first_layer * hull.n_in_layer, index.shape), axis=1)
-    found = shape.read_maps(maps, index, ijk, grid)
+    return np.stack(astuple(shape.read_maps(maps, index, ijk, grid)))
+
+
+def finish(
+    setting: Setting, volumes: dict[str, Array], outcome: Outcome
+) -> tuple[dict[str, Array], NDArray[np.bool_]]:
+    """The fields and the mask (n_x, n_y, n_z) from the readings of the whole volume.
+
+    Outside of the mask there is no orientation. Intensity is the density in counts at one omega.
+    """
+    mask = shape.grain_mask(np.nan_to_num(volumes["density"]))
+    inside = Readings(**{name: volumes[name][mask] for name in READINGS})
     zero1, zero2 = setting.tilt_zero_deg
-    counts = found.density * np.mean([view.response.sum(axis=0).mean() for view in model.views])
-    std1, std2 = shape.orientation_errors(found, counts, setting.omega_index.size)
-    peaks = 1.0 + (found.second_peak > shape.SECOND_PEAK)
-    return np.stack([found.tilt1 + zero1, found.tilt2 + zero2, std1, std2, counts, peaks])
+    n_omega, steps = setting.omega_index.size, setting.steps_deg
+    errors = shape.orientation_errors(inside, inside.density * outcome.counts_per_density * n_omega, steps)
+    found = {
+        "tilt1": inside.tilt1 + zero1,
+        "tilt2": inside.tilt2 + zero2,
+        "tilt1_std": errors[0],
+        "tilt2_std": errors[1],
+        "tilt_correlation": inside.cov12 / np.sqrt(inside.var1 * inside.var2),
+        "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
+    }
+    volume_of = {name: np.full(mask.shape, np.nan) for name in found}
+    for name, values in found.items():
+        volume_of[name][mask] = values
+    volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
+    volume_of["completeness"] = volumes["completeness"]
+    return volume_of, mask

@@ -139,7 +139,7 @@ def maximise(
 ) -> tuple[Maps, list[float]]:
     """The maps f (n_voxels, n_pairs) and the misfit of every iteration.
 
-    The misfit is chi-square per measured value of the pixels that the voxels hit, as met on the way
+    The misfit is chi-square per measured value where a count or more is expected, as met on the way
     through the subsets; the iterations end early when it stands still. `report` is called after
     every subset with the number of views done.
     """
@@ -182,8 +182,8 @@ def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) ->
         expected = prediction + np.float32(model.background + model.noise_variance)
         counts = np.maximum(view.data + np.float32(model.noise_variance), np.float32(0.0))
         np.maximum(expected, np.float32(_FAINTEST), out=expected)
-        deviation = ((counts - expected) ** 2 / np.maximum(expected, 1.0))[view.owned][:, view.measured]
-        squares += deviation.sum(dtype=np.float64), deviation.size
+        judged = (expected >= 1.0) & view.measured & view.owned[:, None]
+        squares += ((counts - expected)[judged] ** 2 / expected[judged]).sum(dtype=np.float64), judged.sum()
         counts /= expected
         counts[:, ~view.measured] = 0.0
         model.backproject(view, counts, corrections)

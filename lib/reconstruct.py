@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backprojection, iterate, results, shape
+from . import backprojection, iterate, results
 from .backprojection import Backprojection, PairTurns, pixel_boxes
 from .bands import Bands
 from .hull import Hull, any_pair, find_hull, layers_of
@@ -59,13 +59,10 @@ _NOTHING: Result = {}, np.empty(0, dtype=np.bool_), {}
 def iterate_maps(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere."""
     hull, shares, mine, outcome = iterate.reconstruct(setting, comm, quiet=quiet)
-    fields = _gather(setting, hull, iterate.FIELDS, mine, shares, comm)
+    volumes = _gather(setting, hull, iterate.READINGS, mine, shares, comm)
     if comm.rank != 0:
         return _NOTHING
-    mask = shape.grain_mask(np.nan_to_num(fields["intensity"]))
-    for name in backprojection.FIELDS[:4]:
-        fields[name][~mask] = np.nan
-    return fields, mask, outcome.facts()
+    return *iterate.finish(setting, volumes, outcome), outcome.facts()
 
 
 def backproject(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:

@@ -92,11 +92,12 @@ class _Coarse:
         """Minus the log likelihood per count after a few iterations."""
         setting = self.setting
         axes = setting.relative_axes_deg()
+        sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
         grid = OrientationGrid.refine(*axes, 1)
         views = []
         for k, (pixels, data, cover) in enumerate(self.parts):
             measured, omega = setting.measured(self.chosen[k]), setting.omega(self.chosen[k])
-            sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, resolution, omega)
+            sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, sharp, omega)
             sees[~measured] = 0.0
             owned = np.ones(pixels.size, dtype=np.bool_)
             views.append(
@@ -119,7 +120,7 @@ def _coarse_voxels(setting: Setting, hull: Hull, factor: int) -> Array:
 
 def _search(setting: Setting, coarse: _Coarse, given: tuple[float | None, float | None]) -> Resolution:
     """Minimise the deviance over the widths that are not given."""
-    steps = [_step(setting.scan.tilt1_deg), _step(setting.scan.tilt2_deg)]
+    steps = setting.steps_deg
     free = [i for i in range(2) if given[i] is None]
 
     def widths(logarithms: Array) -> Resolution:
@@ -137,7 +138,3 @@ def _search(setting: Setting, coarse: _Coarse, given: tuple[float | None, float 
         options={"maxfev": _EVALUATIONS, "initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-6},
     )
     return widths(best.x)
-
-
-def _step(axis: Array) -> float:
-    return float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else 1.0

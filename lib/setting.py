@@ -63,6 +63,15 @@ class Setting:
         zero1, zero2 = self.tilt_zero_deg
         return self.scan.tilt1_deg - zero1, self.scan.tilt2_deg - zero2
 
+    @property
+    def steps_deg(self) -> tuple[float, float]:
+        """Mean steps of the two scanned tilts; 1 for a tilt that was not scanned."""
+        step1, step2 = (
+            float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else 1.0
+            for axis in (self.scan.tilt1_deg, self.scan.tilt2_deg)
+        )
+        return step1, step2
+
     def omega(self, k: int) -> float:
         """The angle of the k-th omega in use, right-handed, in radians."""
         return float(self.params.omega_sign * np.radians(self.scan.omega_deg[self.omega_index[k]]))

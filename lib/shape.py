@@ -65,15 +65,17 @@ def _peaks(maps, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-u
                 v1 += value * (i - m1) ** 2
                 v2 += value * (j - m2) ** 2
                 c12 += value * (i - m1) * (j - m2)
-        second = 0.0
+        second, i2, j2 = np.float32(0.0), i0, j0
         for i in range(n1):
             for j in range(n2):
-                if abs(i - i0) > window or abs(j - j0) > window:
-                    second = max(second, total[i * n2 + j])
+                outside = abs(i - i0) > window or abs(j - j0) > window
+                if outside and total[i * n2 + j] > second:
+                    second, i2, j2 = total[i * n2 + j], i, j
         out[v, 1], out[v, 2] = m1, m2
         out[v, 3], out[v, 4], out[v, 5] = v1, v2, c12
         out[v, 6] = mass
         out[v, 7] = second / total[best]
+        out[v, 8], out[v, 9] = abs(i2 - i0), abs(j2 - j0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Readings:
 
     density: total of the map; tilt1, tilt2: centre of mass of the main peak, relative to tilt_zero;
     var1, var2, cov12: second moments of the peak; peak_mass: its part of the density; second_peak:
-    the brightest orientation outside of it, as a share of the peak's height.
+    the brightest orientation outside of it, as a share of the peak's height, and apart1, apart2: how
+    far that lies from the main one.
     """
 
     density: NDArray[np.float64]
@@ -93,6 +96,8 @@ class Readings:
     cov12: NDArray[np.float64]
     peak_mass: NDArray[np.float64]
     second_peak: NDArray[np.float64]
+    apart1: NDArray[np.float64]
+    apart2: NDArray[np.float64]
 
 
 def read_maps(
@@ -107,7 +112,7 @@ def read_maps(
     (n_voxels, 3) are the places in `index` to read. The main peak is the window of one scan step
     around the brightest orientation.
     """
-    out = np.empty((ijk.shape[0], 8))
+    out = np.empty((ijk.shape[0], 10))
     n1, n2 = grid.axis1.size, grid.axis2.size
     _peaks(maps, index, ijk, neighbour_weights(), n1, n2, grid.refinement, out)
     places = (np.arange(grid.axis1.size), np.arange(grid.axis2.size))
@@ -123,6 +128,8 @@ def read_maps(
         out[:, 5] * step1 * step2,
         out[:, 6],
         out[:, 7],
+        out[:, 8] * step1,
+        out[:, 9] * step2,
     )
 
 
@@ -149,13 +156,32 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
 
+# How errors grow where a voxel holds more than one orientation; found on phantoms, see docs/accuracy.md
+_PHOTON_FACTOR = 0.85  # averaging over neighbours against the noise of unfolding
+_WIDE, _WIDE_FACTOR = 1.3, 0.7  # a peak wider than usual holds two orientations close together
+_OUTSIDE_FACTOR = 0.15  # steps, for all of the density outside of the main peak
+_WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
+
 
 def orientation_errors(
-    found: Readings, counts: NDArray[np.float64], n_omega: int
+    found: Readings, counts: NDArray[np.float64], steps: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standard deviations of tilt1 and tilt2: the width of the peak over the root of its counts.
+    """Standard deviations of the errors of tilt1 and tilt2, in the unit of the tilts.
 
-    counts (n_voxels,) is what the voxel contributes at one omega.
+    found are the readings inside the grain, counts (n_voxels,) all that a voxel contributes to the scan,
+    steps those of the scan. Three things add up: the noise of the photons in the peak, a second
+    orientation that shifts it, and the risk that the second is taken for the first.
     """
-    n = np.maximum(counts * n_omega * found.peak_mass / np.maximum(found.density, 1e-30), 1.0)
-    return np.sqrt(found.var1 / n), np.sqrt(found.var2 / n)
+    share = found.peak_mass / np.maximum(found.density, 1e-30)
+    n_photons = np.maximum(counts * share, 1.0)
+    wrong = 0.5 * np.minimum(found.second_peak, 1.0) ** _WRONG_PEAK_POWER
+    errors = []
+    for variance, apart, step in zip(
+        (found.var1, found.var2), (found.apart1, found.apart2), steps, strict=True
+    ):
+        usual = float(np.median(variance)) if variance.size else 0.0
+        excess = np.maximum(variance - _WIDE * usual, 0.0)
+        photons = _PHOTON_FACTOR**2 * variance / n_photons
+        mixed = _WIDE_FACTOR**2 * excess + (_OUTSIDE_FACTOR * step * (1.0 - share)) ** 2
+        errors.append(np.sqrt(photons + mixed + wrong * apart**2))
+    return errors[0], errors[1]

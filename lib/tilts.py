@@ -124,6 +124,14 @@ def _divide(axis: Array, parts: int) -> Array:
     return np.interp(places, np.arange(axis.size), axis)
 
 
+_BLUR_STEPS = 0.57  # FWHM in steps of the scan
+_NARROWEST = 0.6  # of the given width
+
+
+def _without(width: float, blur: float) -> float:
+    return max(max(width**2 - blur**2, 0.0) ** 0.5, _NARROWEST * width)
+
+
 @dataclass(frozen=True)
 class Resolution:
     """Full widths at half maximum along the rocking and rolling directions, in the unit of the tilts.
@@ -134,6 +142,14 @@ class Resolution:
 
     rocking: float
     rolling: float
+
+    def sharpened(self, step: float) -> Resolution:
+        """The resolution with which to unfold a scan of this step.
+
+        What is unfolded is then not the orientations themselves but these blurred by about half a step,
+        so that those between the positions of the grid are not forced onto them.
+        """
+        return Resolution(*(_without(width, _BLUR_STEPS * step) for width in (self.rocking, self.rolling)))
 
 
 def response(

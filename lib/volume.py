@@ -31,6 +31,7 @@ FIELD_NOTES = {
     "tilt2_std": ("deg", "standard deviation of the voxel's map along tilt2"),
     "completeness": ("", "share of the measured omegas at which the brightest tilt pair is lit"),
     "intensity": ("counts", "mean over omega of the counts of all tilts at the voxel's pixel"),
+    "tilt_correlation": ("", "correlation of tilt1 and tilt2 within the peak of the voxel"),
     "peaks": ("", "orientations with a peak of their own: 2 where a second one stands out"),
     "mask": ("", "1 inside the grain"),
     "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
