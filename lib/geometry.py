@@ -9,12 +9,13 @@ unless a name ends in `_deg`.
 
     horizontal scattering, seen from above          vertical scattering, seen from the side
                  detector                                              detector
-                   /  2 theta                                           /  2 theta
-        x_l       /                                   z_l              /
-         ^       /                                     ^              /
-         |      /                                      |             /
-         +---> grain ----> y_l (beam)                  +---> grain ----> y_l (beam)
-      G0 = -x_g, omega turns about it                G0 = +z_g, omega turns about it
+        G0        /  2 theta                          G0               /  2 theta
+         \       /                                     \              /
+          \     /                                       \            /
+          grain ------> y_l (beam)                z_l   grain ------> y_l (beam)
+                                                   ^
+        x_l points down the page                   |
+    G0 = -x_g, omega turns about it               G0 = +z_g, omega turns about it
 
 A point of the sample goes to the lab frame by
 
