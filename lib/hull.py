@@ -85,7 +85,8 @@ def _count(setting: Setting, layers: range, comm: Comm, quiet: bool) -> NDArray[
     grid[setting.axis] = grid[setting.axis][layers.start : layers.stop]
     counts = np.zeros([axis.size for axis in grid], dtype=np.int32)
     n_omega = setting.omega_index.size
-    n_bytes = -(-int(np.prod(views.detector_shape)) // 8)
+    n_pixels = int(np.prod(views.detector_shape))
+    n_bytes = -(-n_pixels // 8)
     show = comm.rank == 0 and not quiet
     parts = blocks_of_at_most(range(n_omega), max(comm.size, _BITS_AT_ONCE // n_bytes))
     my_total = sum(len(block(len(part), comm.size, comm.rank)) for part in parts)
@@ -102,8 +103,12 @@ def _count(setting: Setting, layers: range, comm: Comm, quiet: bool) -> NDArray[
                     progress.advance()
                     check_alarm(comm)
             bits = allgather_rows(comm, bits, [len(share) for share in shares])
-            here = views[part.start : part.stop]
-            kernels.count_hull(counts.reshape(-1), bits, here.matrix, here.shift, here.detector_shape, *grid)
+            for k, row in zip(part, bits, strict=True):
+                here = views[k : k + 1]
+                lit = np.unpackbits(row, count=n_pixels)[None]
+                kernels.count_hull(
+                    counts.reshape(-1), lit, here.matrix, here.shift, here.detector_shape, *grid
+                )
     return np.moveaxis(counts, setting.axis, 0).reshape(len(layers), -1)
 
 
