@@ -295,3 +295,9 @@ def tilt_moments(sums, tilt1, tilt2, out, brightest):  # type: ignore[no-untyped
         out[voxel, 2] = mean2
         out[voxel, 3] = np.sqrt(max(variance1 / total, 0.0))
         out[voxel, 4] = np.sqrt(max(variance2 / total, 0.0))
+
+
+def n_compiled() -> int:
+    """How many kernels this process has compiled, rather than found in the cache on disk."""
+    kernels = (k for k in globals().values() if hasattr(k, "stats"))
+    return sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)

@@ -85,8 +85,11 @@ class ArrayFile:
 
     def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
         """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
-        data = memoryview(out.data).cast("B")
         place = self._place(index, first_x)
+        count = os.preadv(self._handle, [out.data], place)
+        if count == out.nbytes:  # almost always
+            return
+        data, place = memoryview(out.data).cast("B")[count:], place + count
         while data:
             count = os.preadv(self._handle, [data], place)
             if count == 0:
