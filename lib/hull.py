@@ -109,7 +109,8 @@ def _count(setting: Setting, layers: range, comm: Comm, quiet: bool) -> NDArray[
                 kernels.count_hull(
                     counts.reshape(-1), lit, here.matrix, here.shift, here.detector_shape, *grid
                 )
-    return np.moveaxis(counts, setting.axis, 0).reshape(len(layers), -1)
+    n_in_layer = setting.volume.n_voxels // setting.volume.shape[setting.axis]
+    return np.moveaxis(counts, setting.axis, 0).reshape(len(layers), n_in_layer)
 
 
 def _hull_views(setting: Setting) -> tuple[Views, tuple[int, int]]:
