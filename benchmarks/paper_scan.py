@@ -2,7 +2,7 @@
 
 A grain of a few hundred subgrains is projected coarsely: what the benchmarks need is the pattern of a
 real scan (most tilts dark in most pixels, noise clipped at zero by the background), not its physics.
-    python benchmarks/paper_scan.py FOLDER [--shrink N]
+    python benchmarks/paper_scan.py FOLDER [--omegas N]
 """
 
 from __future__ import annotations
