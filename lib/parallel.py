@@ -145,6 +145,7 @@ def allgather_rows(comm: Comm, rows: np.ndarray, n_rows: list[int]) -> np.ndarra
     """All ranks' rows under each other, on every rank; n_rows[rank] says how many each has."""
     if comm.size == 1:
         return rows
+    settle(comm)
     whole = np.empty((sum(n_rows), *rows.shape[1:]), dtype=rows.dtype)
     row_bytes = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
     mine = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
