@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 INIT = "init.txt"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def paper_keys(shape: tuple[int, ...]) -> dict[str, object]:
@@ -29,3 +30,9 @@ def write_init(path: Path, data: Path, keys: Mapping[str, object], **more: objec
     lines = [f"{key}  {value}" for key, value in {"path": data, **keys, **more}.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

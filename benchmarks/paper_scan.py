@@ -2,7 +2,7 @@
 
 A grain of a few hundred subgrains is projected coarsely: what the benchmarks need is the pattern of a
 real scan (most tilts dark in most pixels, noise clipped at zero by the background), not its physics.
-    python benchmarks/paper_scan.py FOLDER [--shrink N]
+    python benchmarks/paper_scan.py FOLDER [--omegas N]
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def make(folder: Path, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     pool = np.maximum(np.rint(rng.normal(0, NOISE, (8, *shape[3:]))), 0)
     width = 0.6 * 0.2 / (shape[0] - 1)
-    brightness = [np.exp(-((axis[:, None] - o) ** 2) / (2 * width**2)) for axis, o in zip(tilts, orientation.T, strict=True)]
+    brightness = [
+        np.exp(-((axis[:, None] - o) ** 2) / (2 * width**2))
+        for axis, o in zip(tilts, orientation.T, strict=True)
+    ]
     counts = PEAK * params.M**2 * 1400.0 / (12.0 * points.shape[0])
     with ArrayFile(folder / ARRAY, writable=True) as array:
         for k in range(shape[2]):

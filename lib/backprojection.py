@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
+from .tilts import Interpolation
 
 Array = NDArray[np.float64]
 
@@ -154,9 +155,11 @@ class PairTurns:
     binarize: bool = False
 
     @classmethod
-    def none(cls) -> PairTurns:
-        """Nothing to turn."""
-        return cls(np.empty((0, 1, 4), np.int32), np.empty((0, 1, 4), np.float32))
+    def of(cls, turns: list[Interpolation], binarize: bool = False) -> PairTurns:
+        """The turns of all omegas; an empty list where there is nothing to turn."""
+        index = np.stack([t.index for t in turns]) if turns else np.empty((0, 1, 4), np.int32)
+        weight = np.stack([t.weight for t in turns]) if turns else np.empty((0, 1, 4), np.float32)
+        return cls(index, weight, binarize)
 
     def __getitem__(self, part: slice) -> PairTurns:
         return PairTurns(self.index[part], self.weight[part], self.binarize)
@@ -191,7 +194,7 @@ class Backprojection:
         counters = (self.sums, self.lit, self.seen)
         arguments = kernel_arguments(views, pixels, self.block)
         if views.exact:
-            turns = PairTurns.none() if turns is None else turns
+            turns = PairTurns.of([]) if turns is None else turns
             turned = (turns.index, turns.weight)
             limit = lit_limit(self.threshold, self.sums.dtype)
             flat, *rest = arguments

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from . import kernels, store
 from .backprojection import PixelSet
+from .partition import blocks_of_at_most
 from .store import ArrayFile, Scan
 from .tilts import Interpolation
+
+_TILE_BYTES = 2 << 20  # read before it is transposed; fits into the caches
 
 
 class Bands:
@@ -41,7 +44,7 @@ class Bands:
         self.n_pairs = scan.shape[0] * scan.shape[1]
         self._native = scan.dtype.newbyteorder("=")
         self._file = ArrayFile(scan.folder / store.ARRAY)
-        self._frames = np.empty(0, dtype=scan.dtype)
+        self._tile = np.empty(0, dtype=scan.dtype)
 
     def __enter__(self) -> Bands:
         return self
@@ -68,8 +71,29 @@ class Bands:
 
     def _load_omega(self, number: int, box: NDArray[np.int64], rows: NDArray[Any]) -> None:
         """Fill rows (n_pixels, n_pairs) with one omega's pixels of the box (x0, y0, n_x, n_y)."""
-        frames = self._read(self.omega_index[number], int(box[0]), int(box[2]))
-        y0, n_y = int(box[1]), int(box[3])
+        x0, y0, n_x, n_y = (int(v) for v in box)
+        column_bytes = self.n_pairs * self.scan.shape[4] * self.scan.dtype.itemsize
+        for columns in blocks_of_at_most(range(n_x), _TILE_BYTES // column_bytes):
+            frames = self._read(self.omega_index[number], x0 + columns.start, len(columns))
+            self._convert(frames, number, y0, n_y, rows[columns.start * n_y : columns.stop * n_y])
+
+    def _read(self, omega: int, x0: int, n_x: int) -> NDArray[Any]:
+        """All tilts (n_pairs, n_x, n_y) of some columns of one omega; valid until the next call."""
+        shape = (self.n_pairs, n_x, self.scan.shape[4])
+        if self._tile.size < np.prod(shape):
+            self._tile = np.empty(int(np.prod(shape)), dtype=self.scan.dtype)
+        frames = self._tile[: np.prod(shape)].reshape(shape)
+        n_2 = self.scan.shape[1]
+        measured = self.scan.measured[:, :, omega].ravel()
+        for s in range(self.n_pairs):
+            if measured[s]:
+                self._file.read_columns((s // n_2, s % n_2, omega), x0, frames[s])
+            else:
+                frames[s] = 0
+        return frames if frames.dtype.isnative else frames.astype(self._native)
+
+    def _convert(self, frames: NDArray[Any], number: int, y0: int, n_y: int, rows: NDArray[Any]) -> None:
+        """Frames (n_pairs, n_x, n_y_all) to rows (n_x * n_y, n_pairs) as `load` gives them."""
         if not self.turns and self.binarize_above is None:
             kernels.transpose_frames(frames, y0, n_y, rows)
             return
@@ -81,19 +105,6 @@ class Bands:
             values = turned
         if self.binarize_above is not None:
             rows[:] = values > self.binarize_above
-
-    def _read(self, omega: int, x0: int, n_x: int) -> NDArray[Any]:
-        """All tilts (n_pairs, n_x, n_y) of some columns of one omega; valid until the next call."""
-        shape = (self.n_pairs, n_x, self.scan.shape[4])
-        if self._frames.size < np.prod(shape):
-            self._frames = np.empty(int(np.prod(shape)), dtype=self.scan.dtype)
-        frames = self._frames[: np.prod(shape)].reshape(shape)
-        for frame, (i, j) in zip(frames, np.ndindex(*self.scan.shape[:2]), strict=True):
-            if self.scan.measured[i, j, omega]:
-                self._file.read_columns((i, j, omega), x0, frame)
-            else:
-                frame[:] = 0
-        return frames if frames.dtype.isnative else frames.astype(self._native)
 
     def total(self, number: int) -> NDArray[np.float32]:
         """The sum (n_x, n_y) over the measured tilts of one omega."""
@@ -108,11 +119,10 @@ class Bands:
 
     def brightest(self, number: int) -> NDArray[Any]:
         """The largest value (n_x, n_y) of each pixel over the measured tilts of one omega, as measured."""
-        n_x, n_y = self.scan.shape[3:]
         omega = self.omega_index[number]
-        image = np.zeros(n_x * n_y, dtype=self._native)
-        frame = np.empty((n_x, n_y), dtype=self.scan.dtype)
-        for i, j in np.argwhere(self.scan.measured[:, :, omega]):
+        frame = np.empty(self.scan.shape[3:], dtype=self.scan.dtype)
+        image = np.zeros(self.scan.shape[3:], dtype=self._native)
+        for i, j in np.argwhere(self.scan.measured[:, :, omega]).tolist():
             self._file.read_columns((i, j, omega), 0, frame)
-            kernels.brighten(image, frame.astype(self._native, copy=False).ravel())
-        return image.reshape(n_x, n_y)
+            np.maximum(image, frame, out=image)
+        return image

@@ -18,13 +18,15 @@ def orientation_rgb(
     x = (np.asarray(tilt1, dtype=np.float64) - center[0]) / radius[0]
     y = (np.asarray(tilt2, dtype=np.float64) - center[1]) / radius[1]
     known = np.isfinite(x) & np.isfinite(y)
-    x, y = np.where(known, x, 0.0), np.where(known, y, 0.0)
+    x, y = x[known], y[known]
     hue = np.arctan2(y, x) / (2.0 * np.pi) % 1.0
     saturation = np.minimum(np.hypot(x, y), 1.0)
     # HSV to RGB at value 1, the closed form of the six sectors
     k = (_SECTORS + 6.0 * hue[..., None]) % 6.0
     rgb = 1.0 - saturation[..., None] * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)
-    return np.where(known[..., None], np.rint(255.0 * rgb), 0.0).astype(np.uint8)
+    colours = np.zeros((*known.shape, 3), dtype=np.uint8)
+    colours[known] = np.rint(255.0 * rgb)
+    return colours
 
 
 def colour_range(

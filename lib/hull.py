@@ -103,7 +103,8 @@ def _count(setting: Setting, look: Look, layers: range, comm: Comm, quiet: bool)
     grid[setting.axis] = grid[setting.axis][layers.start : layers.stop]
     counts = np.zeros([axis.size for axis in grid], dtype=np.int32)
     n_omega = setting.omega_index.size
-    n_bytes = -(-int(np.prod(views.detector_shape)) // 8)
+    n_pixels = int(np.prod(views.detector_shape))
+    n_bytes = -(-n_pixels // 8)
     show = comm.rank == 0 and not quiet
     parts = blocks_of_at_most(range(n_omega), max(comm.size, _BITS_AT_ONCE // n_bytes))
     my_total = sum(len(block(len(part), comm.size, comm.rank)) for part in parts)
@@ -120,9 +121,14 @@ def _count(setting: Setting, look: Look, layers: range, comm: Comm, quiet: bool)
                     progress.advance()
                     check_alarm(comm)
             bits = allgather_rows(comm, bits, [len(share) for share in shares])
-            here = views[part.start : part.stop]
-            kernels.count_hull(counts.reshape(-1), bits, here.matrix, here.shift, here.detector_shape, *grid)
-    return np.moveaxis(counts, setting.axis, 0).reshape(len(layers), -1)
+            for k, row in zip(part, bits, strict=True):
+                here = views[k : k + 1]
+                lit = np.unpackbits(row, count=n_pixels)[None]
+                kernels.count_hull(
+                    counts.reshape(-1), lit, here.matrix, here.shift, here.detector_shape, *grid
+                )
+    n_in_layer = setting.volume.n_voxels // setting.volume.shape[setting.axis]
+    return np.moveaxis(counts, setting.axis, 0).reshape(len(layers), n_in_layer)
 
 
 def _hull_views(setting: Setting, margin: int) -> tuple[Views, tuple[int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-_PIXELS_AT_ONCE = 64
+_TILE = 32  # pixels and tilts that are transposed together: they stay in the innermost cache
 
 
 @numba.njit(cache=True, nogil=True)
@@ -18,11 +18,11 @@ def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
     """Frames (n_pairs, n_x, n_y_all) -> out (n_x * n_y, n_pairs), columns y0 .. y0 + n_y only."""
     n_pairs, n_x, _ = frames.shape
     for ix in range(n_x):
-        for start in range(0, n_y, _PIXELS_AT_ONCE):
-            stop = min(start + _PIXELS_AT_ONCE, n_y)
-            for t in range(n_pairs):
-                for iy in range(start, stop):
-                    out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
+        for y_start in range(0, n_y, _TILE):
+            for t_start in range(0, n_pairs, _TILE):
+                for iy in range(y_start, min(y_start + _TILE, n_y)):
+                    for t in range(t_start, min(t_start + _TILE, n_pairs)):
+                        out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -54,35 +54,30 @@ def _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def brighten(image, frame):  # type: ignore[no-untyped-def]
-    """Raise image (n,) to frame (n,) where the frame is brighter."""
-    for i in range(image.size):
-        image[i] = max(image[i], frame[i])
-
-
-@numba.njit(cache=True, nogil=True)
 def count_hull(  # type: ignore[no-untyped-def]
-    counts, bits, matrix, shift, detector_shape, xs, ys, zs
+    counts, images, matrix, shift, detector_shape, xs, ys, zs
 ):
-    """Add to counts (n_voxels,) the omegas at which the voxel's nearest pixel is set in bits.
+    """Add to counts (n_voxels,) the values of the pixels nearest to each voxel's projections.
 
-    bits (n_omega, ceil(n_x * n_y / 8)): one bit per pixel (C order, the first in the highest bit, as
-    of numpy.packbits). Voxels in C order of (xs, ys, zs).
+    images (n_omega, n_x * n_y) uint8, 1 where a pixel is lit. Voxels in C order of (xs, ys, zs). The
+    projection of a row of voxels is worked out first, so that the compiler can use vectors.
     """
     n_x, n_y = detector_shape
+    pixel = np.empty(zs.size, dtype=np.int32)
     for k in range(matrix.shape[0]):
-        m = matrix[k]
-        image = bits[k]
+        m, c, image = matrix[k], shift[k], images[k]
         voxel = 0
         for x in xs:
             for y in ys:
-                for z in zs:
-                    px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + shift[k, 0])
-                    py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + shift[k, 1])
-                    if px >= 0 and py >= 0 and px < n_x and py < n_y:
-                        pixel = int(px) * n_y + int(py)
-                        counts[voxel] += (image[pixel >> 3] >> (7 - (pixel & 7))) & 1
-                    voxel += 1
+                for i in range(zs.size):
+                    px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * zs[i] + c[0])
+                    py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * zs[i] + c[1])
+                    inside = (px >= 0) & (py >= 0) & (px < n_x) & (py < n_y)
+                    pixel[i] = np.int32(px * n_y + py if inside else -1.0)
+                for i in range(zs.size):
+                    if pixel[i] >= 0:
+                        counts[voxel + i] += image[pixel[i]]
+                voxel += zs.size
 
 
 @numba.njit(cache=True, nogil=True)
@@ -300,3 +295,9 @@ def tilt_moments(sums, tilt1, tilt2, out, brightest):  # type: ignore[no-untyped
         out[voxel, 2] = mean2
         out[voxel, 3] = np.sqrt(max(variance1 / total, 0.0))
         out[voxel, 4] = np.sqrt(max(variance2 / total, 0.0))
+
+
+def n_compiled() -> int:
+    """How many kernels this process has compiled, rather than found in the cache on disk."""
+    kernels = (k for k in globals().values() if hasattr(k, "stats"))
+    return sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)

@@ -22,23 +22,28 @@ def dark_sigma(values: NDArray[Any]) -> float:
     moment of all values below 3 sigma confirms; signal lies above. Data whose positive values are too
     few for the zeros to be half of a noise have none: sigma is 0. Assumes that most pixels are dark.
     """
-    flat = np.asarray(values, dtype=np.float64).ravel()
-    negative = flat[flat < 0]
-    if negative.size >= _ENOUGH_NEGATIVE:
-        return float(np.sqrt(np.mean(negative**2)))
-    dark = np.sort(np.maximum(flat, 0.0))
-    n_zero = int(np.searchsorted(dark, 0.0, side="right"))
-    if n_zero == dark.size:
+    value, count = _distinct(values)
+    negative = value < 0
+    if count[negative].sum() >= _ENOUGH_NEGATIVE:
+        return float(np.sqrt(np.average(value[negative] ** 2, weights=count[negative])))
+    dark = np.maximum(value, 0.0)
+    up_to = np.cumsum(count)  # how many values are not above each
+    squares = np.cumsum(dark**2 * count)
+
+    def last(highest: float) -> int:
+        return int(np.searchsorted(dark, highest, side="right")) - 1
+
+    n_all, n_zero = int(up_to[-1]), int(up_to[last(0.0)]) if last(0.0) >= 0 else 0
+    if n_zero == n_all:
         return 0.0
-    squares = np.cumsum(dark**2)
-    sigma = float(dark[n_zero + (dark.size - n_zero) // 10])
+    sigma = float(dark[np.searchsorted(up_to, n_zero + (n_all - n_zero) // 10, side="right")])
     for _ in range(200):
-        n_below = int(np.searchsorted(dark, _CLIP_SIGMA * sigma, side="right"))
-        new = float(np.sqrt(2.0 * squares[n_below - 1] / n_below / _CLIPPED_SECOND_MOMENT))
+        below = last(_CLIP_SIGMA * sigma)
+        new = float(np.sqrt(2.0 * squares[below] / up_to[below] / _CLIPPED_SECOND_MOMENT))
         if abs(new - sigma) <= 1e-6 * sigma:
             break
         sigma = new
-    n_positive = int(np.searchsorted(dark, _CLIP_SIGMA * sigma, side="right")) - n_zero
+    n_positive = int(up_to[last(_CLIP_SIGMA * sigma)]) - n_zero
     rounding = 0.5 if np.array_equal(dark, np.rint(dark)) else 0.0
     sigma = math.sqrt(max(sigma**2 - rounding**2 / 3.0, 0.0))  # rounding adds a variance of 1/12
     share_zero = 0.5 * math.erfc(-rounding / (sigma * math.sqrt(2.0))) if sigma else 1.0
@@ -49,6 +54,15 @@ def dark_background(values: NDArray[Any], sigma: float) -> float:
     """Mean of the dark pixels: zero, or that of the upper half of the noise where it was clipped."""
     clipped = np.count_nonzero(np.asarray(values) < 0) < _ENOUGH_NEGATIVE
     return sigma / math.sqrt(2.0 * math.pi) if clipped else 0.0
+
+
+def _distinct(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The values in ascending order and how often each occurs; floats are not merged."""
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        count = np.bincount(values.ravel())
+        present = np.flatnonzero(count)
+        return present.astype(np.float64), count[present]
+    return np.sort(values, axis=None).astype(np.float64), np.ones(values.size, dtype=np.int64)
 
 
 def auto_threshold(values: NDArray[Any]) -> float:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import pickle
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from .errors import Recon3DError
 
 _ALARM_TAG = 911
 _BLOCK_TAG = 7
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 5e-3
 _LARGEST_MESSAGE = 1 << 28  # items; MPI counts are 32 bit
 
 
@@ -82,6 +84,7 @@ def together(comm: Comm) -> Iterator[None]:
     except Exception as failure:
         error = failure
         alarms = [comm.isend(None, dest=r, tag=_ALARM_TAG) for r in range(comm.size) if r != comm.rank]
+    settle(comm)
     verdicts = comm.allgather(_portable(error))
     for rank, verdict in enumerate(verdicts):
         if rank != comm.rank and verdict is not None and not isinstance(verdict, OtherRankFailed):
@@ -103,6 +106,19 @@ def _portable(error: BaseException | None) -> BaseException | None:
         copy.add_note(text) if hasattr(copy, "add_note") else None
         return copy
     return RuntimeError(text)
+
+
+def settle(comm: Comm) -> None:
+    """Wait for all ranks without burning the processor that a slower rank may need.
+
+    MPI libraries wait in a busy loop; with more ranks than cores that starves those who still work.
+    """
+    if comm.size == 1:
+        return
+    request, pause = comm.Ibarrier(), _SHORTEST_PAUSE_S
+    while not request.Test():
+        time.sleep(pause)
+        pause = min(2.0 * pause, _LONGEST_PAUSE_S)
 
 
 def check_alarm(comm: Comm) -> None:
@@ -129,6 +145,7 @@ def allgather_rows(comm: Comm, rows: np.ndarray, n_rows: list[int]) -> np.ndarra
     """All ranks' rows under each other, on every rank; n_rows[rank] says how many each has."""
     if comm.size == 1:
         return rows
+    settle(comm)
     whole = np.empty((sum(n_rows), *rows.shape[1:]), dtype=rows.dtype)
     row_bytes = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
     mine = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)

@@ -23,6 +23,7 @@ from .parameters import Parameters
 from .partition import block, blocks_of_at_most
 from .progress import Progress
 from .setting import Setting, prepare
+from .warmup import warm_up
 
 Array = NDArray[np.float64]
 
@@ -38,6 +39,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
         if comm.rank == 0:
             setting = prepare(params)
             results.check_folder(params.folder)
+            warm_up(setting, quiet=quiet)
     setting = comm.bcast(setting)
     assert setting is not None  # noqa: S101 - rank 0 has one, or all have left
     for warning in setting.warnings if comm.rank == 0 else ():
@@ -95,7 +97,7 @@ def _backproject(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: 
     pieces = blocks_of_at_most(share, _SUMS_BYTES // (6 * setting.n_pairs))
     fields = np.empty((len(backprojection.FIELDS), len(share)))
     show = comm.rank == 0 and not quiet
-    turns = _pair_turns(setting) if exact else None
+    turns = PairTurns.of(setting.turns, binarize) if exact else None
     with (
         Bands(
             setting.scan,
@@ -120,16 +122,6 @@ def _backproject(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: 
             place = slice(piece.start - share.start, piece.stop - share.start)
             fields[:, place] = [found[name] for name in backprojection.FIELDS]
     return fields
-
-
-def _pair_turns(setting: Setting) -> PairTurns:
-    """What is left to do with maps that were read pair by pair."""
-    if not setting.turns:
-        nothing = PairTurns.none()
-        return PairTurns(nothing.index, nothing.weight, setting.params.binarize)
-    index = np.stack([turn.index for turn in setting.turns])
-    weight = np.stack([turn.weight for turn in setting.turns])
-    return PairTurns(index, weight, setting.params.binarize)
 
 
 def _c_order(setting: Setting, voxels: NDArray[np.int64]) -> NDArray[np.int64]:

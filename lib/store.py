@@ -71,9 +71,9 @@ class ArrayFile:
             stream.truncate(stream.tell() + n_bytes)
 
     def _place(self, index: tuple[int, ...], first_x: int = 0) -> int:
-        frame = np.ravel_multi_index(index, self.shape[:3])
-        n_x, n_y = self.shape[3:]
-        return self.offset + ((int(frame) * n_x + first_x) * n_y) * self.dtype.itemsize
+        _, n_2, n_3, n_x, n_y = self.shape
+        frame = (int(index[0]) * n_2 + int(index[1])) * n_3 + int(index[2])
+        return self.offset + ((frame * n_x + first_x) * n_y) * self.dtype.itemsize
 
     def write_frame(self, index: tuple[int, ...], pixels: NDArray[Any]) -> None:
         """Write the pixels (x, y) of position (i_tilt1, i_tilt2, i_omega)."""
@@ -85,8 +85,11 @@ class ArrayFile:
 
     def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
         """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
-        data = memoryview(out.data).cast("B")
         place = self._place(index, first_x)
+        count = os.preadv(self._handle, [out.data], place)
+        if count == out.nbytes:  # almost always
+            return
+        data, place = memoryview(out.data).cast("B")[count:], place + count
         while data:
             count = os.preadv(self._handle, [data], place)
             if count == 0:

@@ -1,0 +1,220 @@
+"""The reconstruction at the paper's size: kernel, whole process, ranks, memory.
+
+python -m benchmarks.recon3d_speed [--folder F] [--omegas N] [--ranks 1,2,4,10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+
+from benchmarks import paper_scan
+from benchmarks.common import INIT, ROOT, table
+from lib.backprojection import Backprojection, PixelSet, pixel_boxes, project
+from lib.initfile import read_initfile
+from lib.setting import Setting, prepare
+from lib.store import ARRAY
+
+
+def best(call: Callable[[], object], repeats: int = 5) -> float:
+    """Shortest of some runs, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def kernel_section(setting: Setting) -> str:
+    """Eight omegas of random maps, one layer-ordered block of voxels in the grain."""
+    rng = np.random.default_rng(0)
+    n = min(8, len(setting.views))
+    views, block = setting.views[:n], setting.volume
+    grid = np.arange(block.n_voxels).reshape(block.shape)
+    low, high = (np.array(block.shape) * s // 10 for s in (3, 7))
+    chosen = grid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].ravel()
+    boxes = pixel_boxes(views, block, chosen)
+    n_pixels = boxes[:, 2] * boxes[:, 3]
+    flat = rng.integers(0, 300, (n_pixels.sum(), setting.n_pairs)).astype(np.uint16)
+    first = np.concatenate([[0], np.cumsum(n_pixels)[:-1]])
+    points = np.stack([setting.grid_um[i][j] for i, j in enumerate(np.unravel_index(chosen, block.shape))], 1)
+    px = np.rint(project(views, points)).astype(np.int64)
+    rows = (
+        first[:, None] + (px[..., 0] - boxes[:, None, 0]) * boxes[:, None, 3] + px[..., 1] - boxes[:, None, 1]
+    )
+    sums = Backprojection(block, setting.n_pairs, flat.dtype, 8.0, chosen)
+    pixels = PixelSet(flat, boxes, first)
+    total = np.zeros((chosen.size, setting.n_pairs), dtype=np.float32)
+    values = flat.astype(np.float32)
+    matrix = scipy.sparse.csr_matrix(
+        (np.ones(rows.size, np.float32), (np.tile(np.arange(chosen.size), n), rows.ravel())),
+        shape=(chosen.size, flat.shape[0]),
+    )
+
+    def take_add() -> None:
+        for k in range(n):
+            total.__iadd__(np.take(values, rows[k], axis=0))
+
+    def loop() -> None:
+        for v in range(200):
+            for k in range(n):
+                total[v] += values[rows[k, v]]
+
+    sums.add(views, pixels)
+    stream = np.ones(1 << 27, dtype=np.uint8)
+    bandwidth = stream.nbytes / best(lambda: stream.view(np.uint64).max())
+    updates = rows.size * setting.n_pairs
+    found = {
+        "recon3d (sums and lit counts)": (updates / best(lambda: sums.add(views, pixels)), 2),
+        "numpy take + add (float32, sums only)": (updates / best(take_add), 4),
+        "scipy.sparse CSR x dense (float32, sums only)": (updates / best(lambda: matrix @ values), 4),
+        "plain loop over voxels and omegas": (200 * n * setting.n_pairs / best(loop), 4),
+    }
+    lines = [
+        [name, f"{rate / 1e9:.3f}", f"{rate * size / bandwidth:.0%}"] for name, (rate, size) in found.items()
+    ]
+    head = ["one core", "G updates/s", f"of the read bandwidth ({bandwidth / 1e9:.1f} GB/s)"]
+    return table(head, lines)
+
+
+def plain_loop(setting: Setting, folder: Path, n_sample: int = 60) -> tuple[float, float]:
+    """Seconds of the per-voxel numpy loop for the volume on two ideal ranks: by omega, and all at once."""
+    array = np.load(folder / ARRAY)
+    rng = np.random.default_rng(1)
+    middle = [g[np.abs(g) < 0.7 * np.abs(g).max()] for g in setting.grid_um]
+    points = np.stack([rng.choice(g, n_sample) for g in middle], axis=1)
+    matrix, shift, n = setting.views.matrix, setting.views.shift, len(setting.views)
+    start = time.perf_counter()
+    for point in points:
+        total = np.zeros(array.shape[:2])
+        for k in range(n):
+            x, y = np.rint(matrix[k] @ point + shift[k]).astype(int)
+            total += array[:, :, k, x, y]
+    by_omega = time.perf_counter() - start
+    start = time.perf_counter()
+    for point in points:
+        x, y = np.rint(matrix @ point + shift).astype(int).T
+        array[:, :, np.arange(n), x, y].sum(axis=-1)
+    at_once = time.perf_counter() - start
+    scale = setting.volume.n_voxels / n_sample / 2
+    return by_omega * scale, at_once * scale
+
+
+def run_ranks(init: Path, ranks: int) -> tuple[float, list[dict[str, float]]]:
+    """Wall time of the whole process, and what each rank measured."""
+    out = init.with_name("measured")
+    mpirun = Path(sys.executable).with_name("mpirun")
+    command = [
+        str(mpirun),
+        "-n",
+        str(ranks),
+        sys.executable,
+        "-m",
+        "benchmarks.one_rank",
+        str(out),
+        str(init),
+    ]
+    start = time.perf_counter()
+    subprocess.run([*command, "--quiet"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    wall = time.perf_counter() - start
+    return wall, [json.loads(Path(f"{out}.{rank}.json").read_text()) for rank in range(ranks)]
+
+
+def read_once(path: Path) -> float:
+    """Seconds to read a file once, on one core."""
+    buffer = bytearray(16 << 20)
+    start = time.perf_counter()
+    with path.open("rb", buffering=0) as stream:
+        while stream.readinto(buffer):
+            pass
+    return time.perf_counter() - start
+
+
+def process_section(init: Path, ranks: list[int]) -> str:
+    """The whole process against the loop, and its memory and traffic against the number of ranks."""
+    setting = prepare(read_initfile(init)[0])
+    array = init.with_name(ARRAY)
+    size = array.stat().st_size
+    read_once(array)
+    reading = read_once(array)
+    runs = {n: [run_ranks(init, n) for _ in range(3 if n <= 2 else 1)] for n in ranks}
+    by_omega, at_once = plain_loop(setting, init.parent)
+    first = [["reading the array once, 1 core", f"{reading:.1f}", ""]]
+    first.append(["plain loop over voxels and omegas, 2 ideal ranks (sampled)", f"{by_omega:.0f}", "1"])
+    first.append(
+        ["plain loop over voxels, 2 ideal ranks (sampled)", f"{at_once:.0f}", f"{by_omega / at_once:.1f}"]
+    )
+    second = []
+    results = []
+    for n, repeats in runs.items():
+        wall, facts = min(repeats, key=lambda run: run[0])
+        walls = ", ".join(f"{run[0]:.1f}" for run in repeats)
+        first.append(
+            [f"recon3d.py, {n} rank(s), whole process", f"{wall:.1f} ({walls})", f"{by_omega / wall:.0f}"]
+        )
+        totals = {key: sum(fact[key] for fact in facts) for key in facts[0]}
+        second.append(
+            [
+                str(n),
+                f"{totals['peak_rss'] / 1e9:.2f}",
+                f"{max(f['peak_rss'] for f in facts) / 1e9:.2f}",
+                f"{totals['pss_at_end'] / 1e9:.2f}",
+                f"{totals['read'] / size:.2f}",
+                f"{totals['received'] / 1e6:.1f}",
+                f"{totals['cpu_s']:.1f}",
+            ]
+        )
+        results.append(n)
+    head = [
+        "ranks",
+        "peak RSS, all (GB)",
+        "largest rank (GB)",
+        "PSS at end (GB)",
+        "read / array",
+        "received (MB)",
+        "CPU (s)",
+    ]
+    return "\n".join(
+        [
+            f"The array has {size / 1e9:.2f} GB.\n",
+            table(["", "seconds", "x faster"], first),
+            "",
+            table(head, second),
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> str:
+    """Make the scan, measure, delete the scan; returns the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where the scan goes, or lies already (then it stays)")
+    parser.add_argument("--omegas", type=int, default=paper_scan.SHAPE[2])
+    parser.add_argument("--ranks", default="1,2,4,10")
+    options = parser.parse_args(arguments)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="recon3d-bench-"))
+    had = (folder / INIT).exists()
+    try:
+        if not had:
+            paper_scan.make(folder, (*paper_scan.SHAPE[:2], options.omegas, *paper_scan.SHAPE[3:]))
+        init = folder / INIT
+        kernel = kernel_section(prepare(read_initfile(init)[0]))
+        process = process_section(init, [int(n) for n in options.ranks.split(",")])
+    finally:
+        if not had:
+            shutil.rmtree(folder)
+    return f"### Kernel of the backprojection\n\n{kernel}\n\n### Whole process\n\n{process}\n"
+
+
+if __name__ == "__main__":
+    print(main())
