@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__, edf, store
-from .edf import FrameInfo
 from .errors import Recon3DError
 from .frames import (
     OUTPUT_DTYPES,
+    FrameInfo,
     PixelCounts,
     Roi,
     background_level,
