@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -72,13 +72,12 @@ class PixelCounts:
     clipped_low: int = 0
     clipped_high: int = 0
     saturated: int = 0
+    hot: int = 0
+    below_threshold: int = 0
+    regions_dropped: int = 0
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
-        return PixelCounts(
-            self.clipped_low + other.clipped_low,
-            self.clipped_high + other.clipped_high,
-            self.saturated + other.saturated,
-        )
+        return PixelCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def background_level(rows: NDArray[Any], statistic: str) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .errors import Recon3DError
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
+REPORT = "getdata.html"
 AXES = ("tilt1", "tilt2", "omega")
 FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
 
@@ -49,6 +50,7 @@ class ArrayFile:
         if path.stat().st_size < expected:
             raise Recon3DError(path, f"cut short: {path.stat().st_size} of {expected} bytes; make it again")
         self._handle = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        self._buffer: NDArray[Any] | None = None
 
     def __enter__(self) -> ArrayFile:
         return self
@@ -77,7 +79,10 @@ class ArrayFile:
 
     def write_frame(self, index: tuple[int, ...], pixels: NDArray[Any]) -> None:
         """Write the pixels (x, y) of position (i_tilt1, i_tilt2, i_omega)."""
-        data = memoryview(np.ascontiguousarray(pixels, dtype=self.dtype).data).cast("B")
+        if self._buffer is None:
+            self._buffer = np.empty(self.shape[3:], self.dtype)
+        np.copyto(self._buffer, pixels, casting="same_kind")
+        data = memoryview(self._buffer.data).cast("B")
         place = self._place(index)
         while data:
             written = os.pwrite(self._handle, data, place)
@@ -173,9 +178,15 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
 
 
 def publish(temporary: Path, folder: Path, names: tuple[str, ...]) -> None:
-    """Move finished files into their folder under their final names, each in one step."""
-    folder.mkdir(exist_ok=True)
-    (folder / names[-1]).unlink(missing_ok=True)  # its presence says that the set is whole
+    """Move finished files to their folder under their final names.
+
+    A new folder appears in one step; in an existing one each file does, getdata.json last.
+    """
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    for name in (REPORT, INFO):  # the presence of the latter says that the set is whole
+        (folder / name).unlink(missing_ok=True)
     for name in names:
         (temporary / name).replace(folder / name)
     shutil.rmtree(temporary)
