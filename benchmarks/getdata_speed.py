@@ -1,4 +1,4 @@
-"""Speed and memory of getdata.py: python benchmarks/getdata_speed.py [folder] [--omegas 42] [--full]
+"""Speed and memory of getdata.py: getdata_speed.py [folder] [--omegas 42] [--full].
 
 Writes a scan of 42 tilt pairs x 42 omegas in frames of 2048 x 2048 and compares the cost of one more
 frame (the slope between 10 omegas and all, so that start-up drops out) with a loop of np.fromfile over

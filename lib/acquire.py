@@ -105,7 +105,7 @@ def _write_frames(
             pixels = pipeline.stored(number)
             array.write_frame(tuple(place), pixels.T)
             if overview is not None:
-                overview.add(number, pixels)
+                overview.add(number, pixels, pipeline.n_saturated)
             progress.advance()
             check_alarm(comm)
 

@@ -149,20 +149,19 @@ class MotorTable:
     """Positions of the motors, one value per frame, kept compactly; NaN where a frame does not know it."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, array[float]] = {}
-        self._n_frames = 0
+        self._parts: list[tuple[tuple[str, ...], array[float]]] = []  # frames that name the same motors
 
     def add(self, motors: Mapping[str, float]) -> None:
-        """Append the motors of one more frame."""
-        for name in motors.keys() - self._columns.keys():
-            self._columns[name] = array("d", [math.nan]) * self._n_frames
-        for name, column in self._columns.items():
-            column.append(motors.get(name, math.nan))
-        self._n_frames += 1
+        """Append the motors of one more frame, one at least."""
+        names = tuple(motors)
+        if not self._parts or self._parts[-1][0] != names:
+            self._parts.append((names, array("d")))
+        self._parts[-1][1].extend(motors.values())
 
     def arrays(self) -> dict[str, Values]:
         """The table as arrays (n_frames,)."""
-        return {name: np.array(column) for name, column in self._columns.items()}
+        parts = [(names, np.array(values).reshape(-1, len(names))) for names, values in self._parts]
+        return concatenate_tables([dict(zip(names, v.T, strict=True)) for names, v in parts])
 
 
 def concatenate_tables(tables: list[dict[str, Values]]) -> dict[str, Values]:
@@ -229,9 +228,10 @@ def _axis_from_cuts(values: Values, order: NDArray[np.int64], cuts: NDArray[np.i
     """Group sorted values at the cuts; a position is the mean of its read-back values."""
     index = np.empty(values.size, dtype=np.int64)
     index[order] = np.searchsorted(cuts, np.arange(values.size), side="right")
-    groups = np.split(values[order], cuts)
-    positions = [group[0] if group[0] == group[-1] else group.mean() for group in groups]
-    return Axis(np.array(positions), index)
+    ordered = values[order]
+    first, last = np.append(0, cuts), np.append(cuts, values.size) - 1
+    means = np.add.reduceat(ordered, first) / (last - first + 1)
+    return Axis(np.where(ordered[first] == ordered[last], ordered[first], means), index)
 
 
 def _candidates(values: Values, most: int = 10) -> list[tuple[float, Axis]]:

@@ -17,10 +17,10 @@ from .plan import Plan
 
 _MOST_PIXELS = 1 << 20  # of all thumbnails together
 _LARGEST_THUMBNAIL = 96
-_SAMPLED_ROWS = 24  # of each frame, for its intensity and the histogram
+_SAMPLED_ROWS = 12  # of each frame, for its intensity and the histogram
 
 HISTOGRAM_EDGES = np.unique(np.rint(2.0 ** (np.arange(0, 16 * 8 + 1) / 8))).astype(np.int64)
-_BIN_OF_COUNT = np.searchsorted(HISTOGRAM_EDGES, np.arange(1 << 16), side="right").astype(np.intp)
+_BIN_OF_COUNT = np.searchsorted(HISTOGRAM_EDGES, np.arange(1 << 16), side="right").astype(np.uint8)
 
 Array = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ class Overview:
             self._current = k
         np.add(self._sum, pixels, out=self._sum)
         rows = pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)]
-        self.intensity[number] = rows.mean(dtype=np.float64)
+        self.intensity[number] = rows.sum(dtype=np.float64) / rows.size
         counts = rows if rows.dtype == np.uint16 else np.clip(rows, 0, 65535).astype(np.uint16)
         self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
         self.saturated[k] += n_saturated

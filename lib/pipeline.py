@@ -69,6 +69,7 @@ class Pipeline:
         self.params = params
         self.factors = factors
         self.counts = PixelCounts()
+        self.n_saturated = 0  # of the last position
         self._reader = PositionReader(plan)
         self._background = background
         self._omegas = plan.omega_of_cell.tolist()
@@ -85,8 +86,8 @@ class Pipeline:
 
     def stored(self, number: int) -> NDArray[Any]:
         """Pixels (y, x) of measured position `number` as stored, valid until the next call."""
-        raw, n_saturated = self._reader.read(number)
-        self.counts.saturated += n_saturated
+        raw, self.n_saturated = self._reader.read(number)
+        self.counts.saturated += self.n_saturated
         level = self._background.of_omega(self._omegas[number])
         if self._plain and raw.dtype == np.uint16:
             if level is None:

@@ -216,6 +216,8 @@ def _scan_headers(
         for number in mine:
             try:
                 for info, motors in reader.read(units[number]):
+                    if not motors:
+                        raise Recon3DError(frame_name(info), "has no motors in its header")
                     frames.append(info)
                     table.add(motors)
             except Recon3DError as error:
