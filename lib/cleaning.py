@@ -2,6 +2,7 @@
 
 What the users of 2017 did by hand. Each step is a function of one frame (y, x) that also says how
 much it changed; `lib/pipeline.py` applies those that were asked for, in the order of this page.
+scipy.ndimage is imported where it is used: it takes longer to load than a short scan to read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .errors import Recon3DError
 
@@ -18,8 +18,8 @@ Frame = NDArray[np.float64]
 
 NORMALIZATIONS = ("none", "current", "integral")
 _LARGEST_FACTOR = 20.0
-_DISK = ndimage.generate_binary_structure(2, 1)  # radius 1
-_NEIGHBOURS = ndimage.generate_binary_structure(2, 2)  # pixels that touch at a corner are one region
+_DISK = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)  # radius 1
+_NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one region
 
 
 def darkest_frames(sums: NDArray[np.float64], count: int = 2) -> NDArray[np.int64]:
@@ -36,12 +36,16 @@ def remove_hot_pixels(frame: Frame, sigma: float) -> tuple[Frame, int]:
 
     The deviation expected of a pixel is that of photons, sqrt(median), and of the detector together;
     the latter is estimated from the frame, as 1.4826 times the median absolute difference from the
-    local median. Returns the frame and the number of pixels replaced (by the local median).
+    local median. Where three or more of the nine pixels stand out it is the corner of a spot, not hot.
+    Returns the frame and the number of pixels replaced (by the local median).
     """
+    from scipy import ndimage
+
     median = ndimage.median_filter(frame, 3, mode="nearest")
-    difference = frame - median
-    noise = 1.4826 * np.median(np.abs(difference))
-    hot = difference > sigma * np.sqrt(noise**2 + np.maximum(median, 1.0))
+    third = ndimage.rank_filter(frame, -3, size=3, mode="nearest")
+    noise = 1.4826 * np.median(np.abs(frame - median))
+    limit = median + sigma * np.sqrt(noise**2 + np.maximum(median, 1.0))
+    hot = (frame > limit) & (third <= limit)
     count = int(np.count_nonzero(hot))
     return (np.where(hot, median, frame), count) if count else (frame, 0)
 
@@ -114,9 +118,10 @@ def spot_mask(frame: Frame, threshold: float, min_area: int) -> tuple[NDArray[np
     Pixels of at least `threshold` counts, holes filled, closed with a disk of radius 1, without
     regions under `min_area` pixels.
     """
+    from scipy import ndimage
+
     lit = ndimage.binary_fill_holes(frame >= threshold)
-    grown = ndimage.binary_dilation(lit, _DISK)
-    closed = ndimage.binary_erosion(grown, _DISK, border_value=1)
+    closed = ndimage.binary_closing(np.pad(lit, 1), _DISK)[1:-1, 1:-1]  # the edge of the frame is no wall
     regions, n_regions = ndimage.label(closed, _NEIGHBOURS)
     large = np.bincount(regions.ravel(), minlength=n_regions + 1) >= min_area
     large[0] = False  # what is outside all regions

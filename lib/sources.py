@@ -6,6 +6,7 @@ folder and name, the frames of each unit with their motors, and the pixels of a 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def is_hdf5(folder: str) -> bool:
     path = Path(folder)
     if not path.is_dir():
         return path.name.endswith(HDF5_SUFFIXES)
-    names = [entry.name for entry in path.iterdir()]
+    names = os.listdir(path)  # noqa: PTH208 - there may be 100,000
     return any(n.endswith(HDF5_SUFFIXES) for n in names) and not any(n.endswith(edf.SUFFIXES) for n in names)
 
 
