@@ -66,7 +66,8 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     info = describe(params, plan, counts, level, factors, shape)
     with together(comm):
         if comm.rank == 0:
-            _write_the_rest(params, plan, info, overview)
+            with store.writing(params.folder):
+                _write_the_rest(params, plan, info, overview)
     return comm.bcast(info)
 
 
@@ -116,7 +117,8 @@ def _write_the_rest(
     """Write everything but the array, and let the result appear."""
     measured = np.zeros(plan.grid.shape, dtype=bool)
     measured.flat[plan.cells] = True
-    store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
+    axes = [axis.positions for axis in plan.grid.axes]
+    store.write_axes(params.temporary, axes, measured)
     if overview is not None:
         from . import scan_report  # matplotlib is for rank 0 alone
 

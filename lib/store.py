@@ -5,9 +5,11 @@ The array is written and read piece by piece at its place in the file; no proces
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,17 @@ ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
 AXES = ("tilt1", "tilt2", "omega")
 FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and why (a full disk, a quota, a lost server)."""
+    try:
+        yield
+    except OSError as error:
+        raise Recon3DError(
+            path, f"cannot be written ({error.strerror or error}); nothing was kept"
+        ) from error
 
 
 class ArrayFile:
@@ -84,9 +97,10 @@ class ArrayFile:
         np.copyto(self._buffer, pixels, casting="same_kind")
         data = memoryview(self._buffer.data).cast("B")
         place = self._place(index)
-        while data:
-            written = os.pwrite(self._handle, data, place)
-            data, place = data[written:], place + written
+        with writing(self.path):
+            while data:
+                written = os.pwrite(self._handle, data, place)
+                data, place = data[written:], place + written
 
     def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
         """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
@@ -97,10 +111,6 @@ class ArrayFile:
             if count == 0:
                 raise Recon3DError(self.path, "ended before its last pixel; is it being written?")
             data, place = data[count:], place + count
-
-    def flush(self) -> None:
-        """Make sure that what was written is on disk."""
-        os.fsync(self._handle)
 
 
 @dataclass(frozen=True)

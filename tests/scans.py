@@ -79,7 +79,7 @@ def write_bliss(
             group = root.create_group(name)
             group["title"] = "fscan2d chi -0.58 0.08 26 diffry 7.12 0.06 37 0.6 0.600413"
             instrument = group.create_group("instrument")
-            instrument[f"machine/current"] = entry.get("current", 195.2)
+            instrument["machine/current"] = entry.get("current", 195.2)
             if "image" in entry:
                 instrument.create_dataset(f"{camera}/image", data=entry["image"], **storage)
             for number, (motor, values) in enumerate(entry.get("scanned", {}).items()):
