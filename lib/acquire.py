@@ -117,14 +117,13 @@ def _write_the_rest(
     """Write everything but the array, and let the result appear."""
     measured = np.zeros(plan.grid.shape, dtype=bool)
     measured.flat[plan.cells] = True
-    axes = [axis.positions for axis in plan.grid.axes]
-    store.write_axes(params.temporary, axes, measured)
+    store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
     if overview is not None:
         from . import scan_report  # matplotlib is for rank 0 alone
 
-        found: list[str] = []
+        found = overview.warnings()
         info["warnings"] = [*info["warnings"], *found]
         _warn(found)
-        scan_report.write(params.temporary / store.REPORT, info, overview, plan)
+        scan_report.write(params.temporary / store.REPORT, info, overview)
     store.write_info(params.temporary, info)
     store.publish(params.temporary, params.folder, params.files)

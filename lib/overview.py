@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .parallel import Comm, add_up
 from .plan import Plan
+from .scan_warnings import find_warnings, weak_current
 
 _MOST_PIXELS = 1 << 20  # of all thumbnails together
 _LARGEST_THUMBNAIL = 96
@@ -127,6 +128,25 @@ class Overview:
             for w in (self.intensity / self.factors, self.intensity)
         )
         return before, after
+
+    def tilt_means(self) -> Array:
+        """Tilt-summed images (n_omega, rows, columns) per detector pixel, so that rims count in full."""
+        pixels = block_sums(np.ones(self.shape_yx), self.shrink)
+        return self.tilt_sums / pixels
+
+    def table(self) -> Array:
+        """Intensity of every frame before normalisation (n_pairs, n_omega), NaN where there is none."""
+        shape = self.plan.grid.shape
+        table = np.full((shape[0] * shape[1], shape[2]), np.nan)
+        table.flat[self.plan.cells] = self.intensity / self.factors
+        return table
+
+    def warnings(self) -> list[str]:
+        """What is suspicious about the scan."""
+        before, _ = self.intensity_per_omega()
+        omega_deg = self.plan.grid.axes[2].positions
+        found = find_warnings(omega_deg, self.tilt_means(), before, self.table(), self.saturated)
+        return found + weak_current(self.plan.frames)
 
 
 def _shrink(n_images: int, height: int, width: int) -> int:
