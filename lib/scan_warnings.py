@@ -10,7 +10,7 @@ from .frames import FrameInfo
 Array = NDArray[np.float64]
 
 _SIDES = ("left", "right", "first rows", "last rows")  # of the ROI: x = 0, x = w - 1, y = 0, y = h - 1
-_EDGE_NOISE, _EDGE_SHARE = 8.0, 0.15  # how bright an edge must be: in deviations, and of the peak
+_EDGE_NOISE, _EDGE_SHARE = 10.0, 0.15  # how bright an edge must be: in spreads of the dark, and of the peak
 _WINDOW = 9  # omegas that count as neighbours
 _WEAK, _STRONG = 0.5, 1.6  # of the intensity of the neighbours
 _DARK_FRAME = 0.15
@@ -37,10 +37,9 @@ def edges_touched(tilt_means: Array) -> NDArray[np.bool_]:
     tilt_means (n_omega, rows, columns) are the reduced tilt-summed images, in counts per pixel. A side
     is touched where a pixel on it stands out of the noise and has a good share of the peak.
     """
-    level = np.median(tilt_means, axis=(1, 2), keepdims=True)
-    noise = 1.4826 * np.median(np.abs(tilt_means - level), axis=(1, 2))
-    excess = tilt_means - level
-    limit = np.maximum(_EDGE_NOISE * noise, _EDGE_SHARE * excess.max(axis=(1, 2)))
+    dark, darkish = np.percentile(tilt_means, (2, 10), axis=(1, 2))
+    excess = tilt_means - dark[:, None, None]
+    limit = np.maximum(_EDGE_NOISE * (darkish - dark), _EDGE_SHARE * excess.max(axis=(1, 2)))
     sides = (excess[:, :, 0], excess[:, :, -1], excess[:, 0, :], excess[:, -1, :])
     bright = np.stack([side.max(axis=1) for side in sides], axis=1)
     return (bright > limit[:, None]) & (limit[:, None] > 0)
