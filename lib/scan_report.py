@@ -119,9 +119,17 @@ def _cleaning(steps: dict[str, Any]) -> str:
     words = []
     for name, step in steps.items():
         if step is not None:
-            values = [f"{k.replace('_', ' ')} {v}" for k, v in step.items() if k != "factor_per_omega"]
+            values = [
+                f"{k.replace('_', ' ')} {_short(v)}" for k, v in step.items() if k != "factor_per_omega"
+            ]
             words.append(f"{name.replace('_', ' ')} ({', '.join(values)})")
     return "; ".join(words) or "none"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "..".join(_short(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _picture(title: str, text: str, figure: Figure) -> str:

@@ -25,7 +25,7 @@ def list_omegas(omega_deg: Array, chosen: NDArray[np.bool_], most: int = 6) -> s
     padded = np.concatenate([[False], chosen, [False]]).astype(int)
     starts, ends = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1) - 1
     parts = [
-        f"{omega_deg[a]:.5g}" if a == b else f"{omega_deg[a]:.5g}..{omega_deg[b]:.5g}"
+        f"{omega_deg[a]:.4g}" if a == b else f"{omega_deg[a]:.4g}..{omega_deg[b]:.4g}"
         for a, b in zip(starts, ends, strict=True)
     ]
     return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
@@ -35,13 +35,14 @@ def edges_touched(tilt_means: Array) -> NDArray[np.bool_]:
     """Which sides of the ROI the grain touches (n_omega, 4): left, right, first rows, last rows.
 
     tilt_means (n_omega, rows, columns) are the reduced tilt-summed images, in counts per pixel. A side
-    is touched where a pixel on it stands out of the noise and has a good share of the peak.
+    is touched where pixels on it, not just a single one, stand out of the dark and have a good share of
+    the peak.
     """
     dark, darkish = np.percentile(tilt_means, (2, 10), axis=(1, 2))
     excess = tilt_means - dark[:, None, None]
     limit = np.maximum(_EDGE_NOISE * (darkish - dark), _EDGE_SHARE * excess.max(axis=(1, 2)))
     sides = (excess[:, :, 0], excess[:, :, -1], excess[:, 0, :], excess[:, -1, :])
-    bright = np.stack([side.max(axis=1) for side in sides], axis=1)
+    bright = np.stack([running_median(side, 5).max(axis=1) for side in sides], axis=1)
     return (bright > limit[:, None]) & (limit[:, None] > 0)
 
 
