@@ -23,6 +23,7 @@ setup(
         "scipy>=1.10",
         "fabio>=2023.4",
         "h5py>=3.8",
+        "hdf5plugin>=4.0",
         "matplotlib>=3.7",
         "numba>=0.58",
         "mpi4py>=4.0",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -109,77 +108,20 @@ def _initfile_parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _pair(text: str) -> tuple[int, int]:
-    try:
-        first, second = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' must be two whole numbers, such as 512,512") from None
-    return first, second
-
-
 def _getdata_parser() -> argparse.ArgumentParser:
-    parser = _parser("getdata", "Gather the .edf files of a topo-tomography scan into one array.")
-    add = parser.add_argument
-    add("datadir", help="folder of the .edf files")
-    add("dataname", help="beginning of their names")
-    add("bgdir", help="folder of the background files, - for none")
-    add("bgname", help="beginning of their names, - for none")
-    add("poi", type=_pair, help="centre of the region of interest, x,y (x along Dim_1)")
-    add("imgsize", type=_pair, help="size of the region of interest, w,h")
-    add("outputpath", help="folder for the output folder")
-    add("outputdirname", help="name of the output folder")
-    add("--setup", default="auto", choices=("auto", "id06-2016", "id06-2017", "simulated"))
-    for role in ("tilt1", "tilt2", "omega"):
-        add(f"--{role}", metavar="MOTOR", help=f"motor of {role}, instead of the set-up's")
-    add("--tilt-frame", choices=("sample", "lab"), help="tilts above omega, or below it and fixed in the lab")
-    add("--phi0", type=float, metavar="DEG", help="zero of phi for the pseudo-motor gamma")
-    add("--chi0", type=float, metavar="DEG", help="zero of chi for the pseudo-motor gamma")
-    add("--tolerance", type=float, metavar="DEG", help="read-back values closer than this are one position")
-    add("--background", default="mean", choices=("mean", "median"))
-    add("--dtype", default="uint16", choices=("uint16", "float32"))
-    add("--no-clip", action="store_true", help="keep negative values (with --dtype float32)")
-    add("--duplicates", default="error", choices=("error", "first", "last", "mean"))
-    add("--overwrite", action="store_true", help="replace an existing result")
+    from . import getdata_options
+
+    parser = _parser("getdata", getdata_options.DESCRIPTION)
+    parser.epilog = getdata_options.EPILOG
+    getdata_options.add_arguments(parser)
     return parser
 
 
 def _getdata(options: argparse.Namespace, comm: Comm) -> None:
     from . import acquire
-    from .motors import RoleOptions
+    from .getdata_options import parameters
 
-    roles = RoleOptions(
-        options.setup,
-        options.tilt1,
-        options.tilt2,
-        options.omega,
-        options.tilt_frame,
-        options.phi0,
-        options.chi0,
-    )
-    params = acquire.GetdataParameters(
-        **{
-            name: getattr(options, name)
-            for name in (
-                "datadir",
-                "dataname",
-                "bgdir",
-                "bgname",
-                "poi",
-                "imgsize",
-                "outputpath",
-                "outputdirname",
-                "background",
-                "dtype",
-                "duplicates",
-                "overwrite",
-                "quiet",
-            )
-        },
-        roles=roles,
-        tolerance_deg=options.tolerance,
-        clip=not options.no_clip,
-        command=shlex.join(sys.argv),
-    )
+    params = parameters(options)
     info = acquire.run(params, comm)
     if comm.rank == 0:
         _print_lines(acquire.summary(info, params.folder))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,25 @@ class Roi:
         return self.height, self.width
 
 
+@dataclass(frozen=True, slots=True)
+class FrameInfo:
+    """One frame of a file: where its pixels are and what its header says.
+
+    path names the file; index counts the frames in it (in an HDF5 file those of one image dataset,
+    which `dataset` names). offset is the first byte of the pixels, None where they cannot be read in
+    place (compressed files, HDF5). dtype is that of the file, with its byte order.
+    """
+
+    path: str
+    index: int
+    offset: int | None
+    dtype: str
+    shape_yx: tuple[int, int]
+    ring_current_ma: float | None = None
+    excess_bytes: int = 0
+    dataset: str = ""
+
+
 @dataclass
 class PixelCounts:
     """How many pixels were changed or are suspect; adds up over frames and ranks."""
@@ -53,13 +72,12 @@ class PixelCounts:
     clipped_low: int = 0
     clipped_high: int = 0
     saturated: int = 0
+    hot: int = 0
+    below_threshold: int = 0
+    regions_dropped: int = 0
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
-        return PixelCounts(
-            self.clipped_low + other.clipped_low,
-            self.clipped_high + other.clipped_high,
-            self.saturated + other.saturated,
-        )
+        return PixelCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def background_level(rows: NDArray[Any], statistic: str) -> NDArray[np.float64]:
@@ -72,11 +90,37 @@ def subtract_background(frame: NDArray[Any], background: NDArray[np.float64] | N
     return frame.astype(np.float64) if background is None else frame - background
 
 
+class RoundedBackground:
+    """The background (y, x) prepared for unsigned integer frames that are stored as uint16.
+
+    `rint(frame - background)`, clipped at 0, is then integer arithmetic: subtract the background
+    rounded down at one half, and where it ends in exactly one half drop the last bit, which is what
+    rounding to even comes to.
+    """
+
+    def __init__(self, background: NDArray[np.float64]) -> None:
+        lowest = np.ceil(background - 0.5)
+        self.fits = bool(lowest.min() >= 0 and lowest.max() <= np.iinfo(np.uint16).max)
+        self._lowest = np.clip(lowest, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+        half = background - np.floor(background) == 0.5
+        self._bits = np.where(half, 0xFFFE, 0xFFFF).astype(np.uint16) if half.any() else None
+
+    def subtract(self, frame: NDArray[np.uint16], out: NDArray[np.uint16]) -> int:
+        """Fill `out` (y, x) with the rounded, clipped difference; returns how many were below 0."""
+        below = int(np.count_nonzero(frame < self._lowest))
+        np.maximum(frame, self._lowest, out=out)
+        np.subtract(out, self._lowest, out=out)
+        if self._bits is not None:
+            np.bitwise_and(out, self._bits, out=out)
+        return below
+
+
 def saturated_pixels(frame: NDArray[Any]) -> int:
     """Pixels of a raw integer frame that stand at the largest value of their type."""
     if frame.dtype.kind not in "ui":
         return 0
-    return int(np.count_nonzero(frame == np.iinfo(frame.dtype).max))
+    largest = np.iinfo(frame.dtype).max
+    return int(np.count_nonzero(frame == largest)) if frame.size and frame.max() == largest else 0
 
 
 def to_output(

@@ -75,8 +75,11 @@ class Roles:
     explanation: str
 
 
-def assign_roles(motors: Mapping[str, Values], options: RoleOptions) -> Roles:
-    """Find the scanned angles among the motors. Raises Recon3DError that lists what does move."""
+def assign_roles(motors: Mapping[str, Values], options: RoleOptions, *, allow_gaps: bool = False) -> Roles:
+    """Find the scanned angles among the motors. Raises Recon3DError that lists what does move.
+
+    With `allow_gaps`, frames without a number for a motor are no error; their angles are NaN.
+    """
     setup, explanation = _choose_setup(motors, options)
     for role in ROLES:
         name = getattr(setup, role)
@@ -85,7 +88,8 @@ def assign_roles(motors: Mapping[str, Values], options: RoleOptions) -> Roles:
                 raise Recon3DError(
                     f"--{role} {motor}", f"no such motor in the headers; {moving_motors(motors)}"
                 )
-            if not np.isfinite(motors[motor]).all():
+            n_known = np.count_nonzero(np.isfinite(motors[motor]))
+            if n_known == 0 or (n_known < motors[motor].size and not allow_gaps):
                 n_bad = int(np.count_nonzero(~np.isfinite(motors[motor])))
                 raise Recon3DError(f"--{role} {motor}", f"{n_bad} frames have no number for this motor")
     omega = motors[setup.omega]
@@ -137,33 +141,39 @@ def _preset(motors: Mapping[str, Values], name: str, ignored: Mapping[str, str])
 
 
 def _moves(values: Values) -> bool:
-    return bool(np.ptp(values) > _STANDS_STILL_DEG)
+    known = values[np.isfinite(values)]
+    return bool(known.size and np.ptp(known) > _STANDS_STILL_DEG)
 
 
 class MotorTable:
-    """Positions of the motors that every frame so far knows, one value per frame, kept compactly."""
+    """Positions of the motors, one value per frame, kept compactly; NaN where a frame does not know it."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, array[float]] | None = None
+        self._parts: list[tuple[tuple[str, ...], array[float]]] = []  # frames that name the same motors
 
     def add(self, motors: Mapping[str, float]) -> None:
-        """Append the motors of one more frame."""
-        if self._columns is None:
-            self._columns = {name: array("d") for name in motors}
-        for name in [name for name in self._columns if name not in motors]:
-            del self._columns[name]
-        for name, column in self._columns.items():
-            column.append(motors[name])
+        """Append the motors of one more frame, one at least."""
+        names = tuple(motors)
+        if not self._parts or self._parts[-1][0] != names:
+            self._parts.append((names, array("d")))
+        self._parts[-1][1].extend(motors.values())
 
     def arrays(self) -> dict[str, Values]:
         """The table as arrays (n_frames,)."""
-        return {name: np.array(column) for name, column in (self._columns or {}).items()}
+        parts = [(names, np.array(values).reshape(-1, len(names))) for names, values in self._parts]
+        return concatenate_tables([dict(zip(names, v.T, strict=True)) for names, v in parts])
 
 
 def concatenate_tables(tables: list[dict[str, Values]]) -> dict[str, Values]:
-    """Tables of consecutive frames as one, with the motors that all of them know."""
-    names = [name for name in tables[0] if all(name in table for table in tables)]
-    return {name: np.concatenate([table[name] for table in tables]) for name in names}
+    """Tables of consecutive frames as one, with NaN for the motors that one of them does not know."""
+    sizes = [next(iter(table.values())).size if table else 0 for table in tables]
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {
+        name: np.concatenate(
+            [table.get(name, np.full(n, math.nan)) for table, n in zip(tables, sizes, strict=True)]
+        )
+        for name in names
+    }
 
 
 def moving_motors(motors: Mapping[str, Values], most: int = 12) -> str:
@@ -192,7 +202,10 @@ def gamma_zeros(phi: Values, chi: Values, omega: Values) -> tuple[float, float]:
     zeros, so (phi - phi0) sin w = (chi - chi0) cos chi0 cos w: linear in the zeros, by least squares.
     Where omega spans too little to fix them, the nearest point to the middle of the ranges is taken.
     """
-    w = np.radians(omega)
+    known = np.isfinite(phi) & np.isfinite(chi) & np.isfinite(omega)
+    phi, chi, w = phi[known], chi[known], np.radians(omega[known])
+    if not known.any():
+        return math.nan, math.nan
     middle = np.array([(phi.min() + phi.max()) / 2, (chi.min() + chi.max()) / 2])
     zeros = middle.copy()
     for _ in range(5):  # cos chi0 hardly changes
@@ -215,9 +228,10 @@ def _axis_from_cuts(values: Values, order: NDArray[np.int64], cuts: NDArray[np.i
     """Group sorted values at the cuts; a position is the mean of its read-back values."""
     index = np.empty(values.size, dtype=np.int64)
     index[order] = np.searchsorted(cuts, np.arange(values.size), side="right")
-    groups = np.split(values[order], cuts)
-    positions = [group[0] if group[0] == group[-1] else group.mean() for group in groups]
-    return Axis(np.array(positions), index)
+    ordered = values[order]
+    first, last = np.append(0, cuts), np.append(cuts, values.size) - 1
+    means = np.add.reduceat(ordered, first) / (last - first + 1)
+    return Axis(np.where(ordered[first] == ordered[last], ordered[first], means), index)
 
 
 def _candidates(values: Values, most: int = 10) -> list[tuple[float, Axis]]:

@@ -14,14 +14,23 @@ class Progress:
     """Counts what one rank has done of its share and shows it with rate and time left.
 
     Ranks have even shares, so rank 0 speaks for all: `total` is what this rank will count and
-    `overall` the `unit`s of the whole run that its share stands for. Silent where `visible` is false.
+    `overall` the `unit`s of the whole run that its share stands for. With `bytes_each`, the bytes of a
+    unit, it also shows MB/s. Silent where `visible` is false.
     """
 
     def __init__(
-        self, label: str, total: int, unit: str, *, overall: int | None = None, visible: bool = True
+        self,
+        label: str,
+        total: int,
+        unit: str,
+        *,
+        overall: int | None = None,
+        bytes_each: int = 0,
+        visible: bool = True,
     ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.overall = total if overall is None else overall
+        self.bytes_each = bytes_each
         self.visible = visible and total > 0
         self.terminal = sys.stderr.isatty()
         self.done = 0
@@ -56,8 +65,10 @@ class Progress:
         bar = "#" * round(share * _BAR_WIDTH)
         head = f"\r{self.label} [{bar:<{_BAR_WIDTH}}]" if self.terminal else f"{self.label}:"
         timing = f"{_duration(left)} left" if self.done < self.total else f"in {_duration(elapsed)}"
+        speed = share * self.overall / elapsed
+        volume = f"  {speed * self.bytes_each / 1e6:.4g} MB/s" if self.bytes_each else ""
         counts = f"{round(share * self.overall)}/{self.overall} {self.unit}"
-        text = f"{head} {share:4.0%}  {counts}  {share * self.overall / elapsed:.4g}/s  {timing}"
+        text = f"{head} {share:4.0%}  {counts}  {speed:.4g}/s{volume}  {timing}"
         sys.stderr.write(text + ("\033[K" if self.terminal else "") + end)
         sys.stderr.flush()
 

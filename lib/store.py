@@ -5,9 +5,11 @@ The array is written and read piece by piece at its place in the file; no proces
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +21,20 @@ from numpy.typing import NDArray
 from .errors import Recon3DError
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
+REPORT = "getdata.html"
 AXES = ("tilt1", "tilt2", "omega")
 FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and why (a full disk, a quota, a lost server)."""
+    try:
+        yield
+    except OSError as error:
+        raise Recon3DError(
+            path, f"cannot be written ({error.strerror or error}); nothing was kept"
+        ) from error
 
 
 class ArrayFile:
@@ -49,6 +63,7 @@ class ArrayFile:
         if path.stat().st_size < expected:
             raise Recon3DError(path, f"cut short: {path.stat().st_size} of {expected} bytes; make it again")
         self._handle = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+        self._buffer: NDArray[Any] | None = None
 
     def __enter__(self) -> ArrayFile:
         return self
@@ -77,11 +92,15 @@ class ArrayFile:
 
     def write_frame(self, index: tuple[int, ...], pixels: NDArray[Any]) -> None:
         """Write the pixels (x, y) of position (i_tilt1, i_tilt2, i_omega)."""
-        data = memoryview(np.ascontiguousarray(pixels, dtype=self.dtype).data).cast("B")
+        if self._buffer is None:
+            self._buffer = np.empty(self.shape[3:], self.dtype)
+        np.copyto(self._buffer, pixels, casting="same_kind")
+        data = memoryview(self._buffer.data).cast("B")
         place = self._place(index)
-        while data:
-            written = os.pwrite(self._handle, data, place)
-            data, place = data[written:], place + written
+        with writing(self.path):
+            while data:
+                written = os.pwrite(self._handle, data, place)
+                data, place = data[written:], place + written
 
     def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
         """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
@@ -95,10 +114,6 @@ class ArrayFile:
             if count == 0:
                 raise Recon3DError(self.path, "ended before its last pixel; is it being written?")
             data, place = data[count:], place + count
-
-    def flush(self) -> None:
-        """Make sure that what was written is on disk."""
-        os.fsync(self._handle)
 
 
 @dataclass(frozen=True)
@@ -176,9 +191,15 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
 
 
 def publish(temporary: Path, folder: Path, names: tuple[str, ...]) -> None:
-    """Move finished files into their folder under their final names, each in one step."""
-    folder.mkdir(exist_ok=True)
-    (folder / names[-1]).unlink(missing_ok=True)  # its presence says that the set is whole
+    """Move finished files to their folder under their final names.
+
+    A new folder appears in one step; in an existing one each file does, getdata.json last.
+    """
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    for name in (REPORT, INFO):  # the presence of the latter says that the set is whole
+        (folder / name).unlink(missing_ok=True)
     for name in names:
         (temporary / name).replace(folder / name)
     shutil.rmtree(temporary)

@@ -1,0 +1,156 @@
+"""Speed and memory of getdata.py: getdata_speed.py [folder] [--omegas 42] [--full].
+
+Writes a scan of 42 tilt pairs x 42 omegas in frames of 2048 x 2048 and compares the cost of one more
+frame (the slope between 10 omegas and all, so that start-up drops out) with a loop of np.fromfile over
+just the rows of the region of interest. Only those rows are on disk, the rest of each file is a hole,
+unless --full is given; nothing that getdata.py reads differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+MPIRUN = Path(sys.executable).with_name("mpirun")
+SIZE, ROI, HEADER = 2048, 300, 3072
+FIRST = SIZE // 2 - ROI // 2
+TILTS = (6, 7)
+FEW = 10  # omegas of the shorter run
+REPEATS = 5
+
+
+def header(tilt1: float, tilt2: float, omega: float) -> bytes:
+    """A header as long as those of ID06, with 83 motors and 29 counters."""
+    motors = {f"motor{i:02d}": f"{i * 1.37:.6g}" for i in range(80)}
+    motors |= {"samrz": f"{tilt1:.6g}", "samry": f"{tilt2:.6g}", "diffrx": f"{omega:.6g}"}
+    counters = {f"count{i:02d}": f"{i * 0.7:.6g}" for i in range(28)} | {"srcur": f"{190 + tilt1:.6g}"}
+    lines = {
+        "HeaderID": "EH:000001:000000:000000",
+        "Image": "1",
+        "ByteOrder": "LowByteFirst",
+        "DataType": "UnsignedShort",
+        "Dim_1": SIZE,
+        "Dim_2": SIZE,
+        "Size": SIZE * SIZE * 2,
+        "counter_pos": " ".join(counters.values()),
+        "counter_mne": " ".join(counters),
+        "motor_pos": " ".join(motors.values()),
+        "motor_mne": " ".join(motors),
+    }
+    text = "{\n" + "".join(f"{key:<14} = {value} ;\n" for key, value in lines.items())
+    return (text.ljust(HEADER - 2) + "}\n").encode()
+
+
+def write_scan(folder: Path, n_omega: int, *, full: bool) -> list[Path]:
+    """Write the frames; each file has pixels of its own on disk."""
+    rng = np.random.default_rng(0)
+    rows = [rng.poisson(100, (ROI, SIZE)).astype("<u2") for _ in range(7)]
+    dark = np.full((SIZE, SIZE), 100, "<u2").tobytes() if full else b""
+    paths = []
+    for k in range(n_omega):
+        for i, j in np.ndindex(TILTS):
+            path = folder / f"scan_{k:03d}_{i * TILTS[1] + j:03d}.edf"
+            jitter = rng.normal(0, 2e-4, 3)
+            with path.open("wb") as file:
+                file.write(header(*(np.array([0.03 * i, 0.03 * j, 0.8 * k]) + jitter)))
+                file.write(dark)
+                file.seek(HEADER + FIRST * SIZE * 2)
+                file.write(rows[(i + j + k) % len(rows)])
+                file.truncate(HEADER + SIZE * SIZE * 2)
+            paths.append(path)
+    return paths
+
+
+def read_rows(paths: list[Path]) -> float:
+    """Seconds per frame to read just the rows."""
+    start = time.perf_counter()
+    for path in paths:
+        np.fromfile(path, "<u2", count=ROI * SIZE, offset=HEADER + FIRST * SIZE * 2)
+    return (time.perf_counter() - start) / len(paths)
+
+
+def run_getdata(folder: Path, stem: str, ranks: int, *options: str) -> float:
+    """Seconds of the whole process."""
+    launcher = [str(MPIRUN), "-n", str(ranks)] if ranks > 1 else []
+    centre, size = f"{SIZE // 2},{SIZE // 2}", f"{ROI},{ROI}"
+    arguments = [str(folder), stem, str(folder), "scan_000_00", centre, size, str(folder), "out"]
+    command = [*launcher, sys.executable, str(ROOT / "getdata.py"), *arguments, "--overwrite", "--quiet"]
+    start = time.perf_counter()
+    subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ)
+    return time.perf_counter() - start
+
+
+def drop_cache(paths: list[Path]) -> None:
+    """Take the files out of the page cache."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def folder_for(name: str | None) -> Iterator[Path]:
+    """The named folder, or a temporary one; removed afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="getdata_speed_", dir=name))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def measure(folder: Path, paths: list[Path], *options: str) -> None:
+    """Best of several interleaved runs of everything, as costs per frame and ratios."""
+    n_more = len(paths) - FEW * TILTS[0] * TILTS[1]
+    rows, few, all_, few2, all2 = (np.empty(REPEATS) for _ in range(5))
+    for r in range(REPEATS):
+        rows[r] = read_rows(paths)
+        few[r], all_[r] = (
+            run_getdata(folder, "scan_00", 1, *options),
+            run_getdata(folder, "scan_", 1, *options),
+        )
+        few2[r], all2[r] = (
+            run_getdata(folder, "scan_00", 2, *options),
+            run_getdata(folder, "scan_", 2, *options),
+        )
+    one = (all_.min() - few.min()) / n_more
+    two = (all2.min() - few2.min()) / n_more
+    print(f"getdata.py {' '.join(options) or '(defaults)'}")
+    print(f"  rows only (np.fromfile)    {rows.min() * 1e6:8.0f} us per frame")
+    print(f"  one rank, one more frame   {one * 1e6:8.0f} us   = {one / rows.min():.2f} x rows only")
+    print(f"  two ranks, one more frame  {two * 1e6:8.0f} us   = {one / two:.2f} x faster than one")
+    print(f"  whole run of {len(paths)} frames: {all_.min():.2f} s on one rank, {all2.min():.2f} s on two")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", nargs="?", help="where to put the frames (default: the system's)")
+    parser.add_argument("--omegas", type=int, default=42)
+    parser.add_argument("--full", action="store_true", help="write whole files, 8.4 MB each")
+    options = parser.parse_args()
+    with folder_for(options.folder) as folder:
+        paths = write_scan(folder, options.omegas, full=options.full)
+        measure(folder, paths, "--no-report")
+        measure(folder, paths)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(f"largest memory of any process: {peak:.0f} MB")
+        drop_cache(paths)
+        cold = run_getdata(folder, "scan_", 1)
+        drop_cache(paths)
+        rows = read_rows(paths)
+        print(f"not in the cache: {cold / len(paths) * 1e6:.0f} us per frame, rows only {rows * 1e6:.0f} us")
+
+
+if __name__ == "__main__":
+    main()
