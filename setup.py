@@ -27,6 +27,7 @@ setup(
         "matplotlib>=3.7",
         "numba>=0.58",
         "mpi4py>=4.0",
+        "threadpoolctl>=3.1",
     ],
     extras_require={
         "mpich": ["mpich"],

@@ -1,4 +1,4 @@
-"""Write docs/init_file.md from the declarations in lib/parameters.py: `python docs/make_init_reference.py`."""
+"""Write docs/init_file.md from the declarations in lib/parameters.py."""
 
 from __future__ import annotations
 

@@ -15,8 +15,10 @@ def orientation_rgb(
 
     White at the center; fully saturated from `radius` (of tilt1, of tilt2) on; black where NaN.
     """
-    x = (np.asarray(tilt1, dtype=np.float64) - center[0]) / radius[0]
-    y = (np.asarray(tilt2, dtype=np.float64) - center[1]) / radius[1]
+    tilt1, tilt2 = np.broadcast_arrays(
+        np.asarray(tilt1, dtype=np.float64), np.asarray(tilt2, dtype=np.float64)
+    )
+    x, y = (tilt1 - center[0]) / radius[0], (tilt2 - center[1]) / radius[1]
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     hue = np.arctan2(y, x) / (2.0 * np.pi) % 1.0

@@ -7,12 +7,14 @@ same. Rank 0 only ever gets what is read off the maps.
 
 from __future__ import annotations
 
+import os
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+from threadpoolctl import threadpool_limits
 
 from . import kernels_em, mlem, noise, shape
 from .bands import Bands
@@ -157,7 +159,11 @@ def _iterate(
     n_subsets = setting.params.subsets or max(1, round(n_views / mlem.OMEGAS_PER_SUBSET))
     iterations = setting.params.iterations
     show = comm.rank == 0 and not quiet
-    with Progress("iterations", iterations * n_views, "omegas", visible=show) as progress:
+    n_threads = max(1, (os.cpu_count() or 1) // comm.size)  # ranks that share cores must not spin on them
+    with (
+        threadpool_limits(n_threads),
+        Progress("iterations", iterations * n_views, "omegas", visible=show) as progress,
+    ):
         maps, misfits = mlem.maximise(
             model, grid.n_pairs, iterations, n_subsets, exchange, lambda done, _: progress.advance(done)
         )

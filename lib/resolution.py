@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from . import kernels_em, mlem
 from .bands import Bands
@@ -46,7 +47,8 @@ def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], com
     with together(comm):
         if comm.rank == 0:
             coarse = _Coarse(setting, hull, chosen, factor, [i for part in parts for i in part], dark)
-            found = _search(setting, coarse, given)
+            with threadpool_limits(1):
+                found = _search(setting, coarse, given)
     result: Resolution = comm.bcast(found)
     return result
 
