@@ -1,0 +1,131 @@
+"""Scans of made-up grains, sampled by points: formulas written out here, no code of lib/.
+
+Positions in micrometres, tilts in degrees relative to the middle of the scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+M = 2.5
+THETA = np.arcsin(0.7293 / 4.0495)
+STEP = 0.04
+ROCK, ROLL = 0.036, 0.06  # FWHM
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan and the truth on the voxels of its init file."""
+
+    counts: np.ndarray
+    tilt1: np.ndarray
+    tilt2: np.ndarray
+    omega: np.ndarray
+    mask: np.ndarray
+    orientation: np.ndarray
+    init: dict[str, object]
+
+    def write(self, folder: Path, **keys: object) -> Path:
+        """The array, its axes and the init file; returns the path of the latter."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "dataarray.npy", self.counts)
+        for name in ("tilt1", "tilt2", "omega"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        lines = [f"{key} {value}" for key, value in {**self.init, "path": folder, **keys}.items()]
+        path = folder / "init.txt"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+
+def inside(r: np.ndarray) -> np.ndarray:
+    """An ellipsoid with a bite out of it."""
+    x, y, z = np.moveaxis(r / (4.2, 3.6, 3.9), -1, 0)
+    return (x**2 + y**2 + z**2 < 1) & ((x - 0.7) ** 2 + (y - 0.7) ** 2 + z**2 > 0.3)
+
+
+def orientation(r: np.ndarray) -> np.ndarray:
+    """Two subgrains, one of them bent."""
+    x, y, z = np.moveaxis(r, -1, 0)
+    left = x + 0.4 * z < 0.3
+    a = np.where(left, -0.045 + 0.006 * y, 0.04)
+    b = np.where(left, 0.03, -0.035)
+    return np.stack([a, b], axis=-1)
+
+
+def image_of(mode: str, r: np.ndarray, w: float) -> tuple[np.ndarray, np.ndarray]:
+    """x_d and z_d in pixels."""
+    x, y, z = r.T
+    c, s = np.cos(w), np.sin(w)
+    if mode == "horizontal":
+        return -M * (np.cos(THETA) * x + np.sin(THETA) * (y * c - z * s)), -M * (y * s + z * c)
+    return -M * (x * c - y * s), -M * (-np.sin(THETA) * (x * s + y * c) + np.cos(THETA) * z)
+
+
+def deviations(
+    mode: str, frame: str, t: np.ndarray, ab: np.ndarray, w: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far tilts t (2,) are from where orientations ab (n, 2) diffract, along rocking and rolling."""
+    sign = 1 if mode == "horizontal" else -1
+    c, s = np.cos(w), sign * np.sin(w)
+
+    def turn(d: np.ndarray) -> np.ndarray:
+        return np.stack([d[..., 0] * c + d[..., 1] * s, -d[..., 0] * s + d[..., 1] * c], axis=-1)
+
+    d = turn(t - ab) if frame == "sample" else t - turn(ab)
+    return d[..., 0], d[..., 1]
+
+
+def make(
+    mode: str = "horizontal",
+    frame: str = "sample",
+    peak_counts: float = 150.0,
+    n: int = 24,
+    n_tilts: int = 5,
+    n_omega: int = 24,
+    roi: tuple[int, int] = (30, 28),
+    seed: int = 0,
+    read_noise: float = 0.0,
+) -> Case:
+    """A scan of the grain over a full turn; peak_counts is about that of its brightest pixel."""
+    rng = np.random.default_rng(seed)
+    size = 10.0
+    points = rng.uniform(-size / 2, size / 2, (150_000, 3))
+    points = points[inside(points)]
+    ab = orientation(points)
+    tilts = STEP * (np.arange(n_tilts) - (n_tilts - 1) / 2)
+    omega = 360.0 / n_omega * np.arange(n_omega)
+    counts = np.zeros((n_tilts, n_tilts, n_omega, *roi))
+    for k, w in enumerate(np.radians(omega)):
+        x_d, z_d = image_of(mode, points, w)
+        ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip((x_d, z_d), roi, strict=True))
+        pixel = ix * roi[1] + iy
+        for i, j in np.ndindex(n_tilts, n_tilts):
+            rock, roll = deviations(mode, frame, np.array([tilts[i], tilts[j]]), ab, w)
+            weight = np.exp(-4 * np.log(2) * ((rock / ROCK) ** 2 + (roll / ROLL) ** 2))
+            counts[i, j, k] = np.bincount(pixel, weight, roi[0] * roi[1]).reshape(roi)
+    counts = rng.poisson(counts * (peak_counts / counts.max())).astype(float)
+    counts += rng.normal(0, read_noise, counts.shape) if read_noise else 0.0
+    axis = size / n * (np.arange(n) - (n - 1) / 2)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    init = {
+        "unit_cell": "[4.0495,4.0495,4.0495,90,90,90]",
+        "hkl": "[2,0,0]",
+        "wavelength": 0.7293,
+        "M": M,
+        "mode": mode,
+        "tilt_frame": frame,
+        "grain_dim": [size] * 3,
+        "grain_steps": [n] * 3,
+    }
+    stored = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+    return Case(stored, tilts + 1.5, tilts - 0.7, omega, inside(grid), orientation(grid) + (1.5, -0.7), init)
+
+
+def judge(case: Case, mask: np.ndarray, found: np.ndarray) -> tuple[float, np.ndarray]:
+    """Dice of the mask, and the deviations (n, 2) in steps where mask and truth agree."""
+    both = mask & case.mask
+    dice = 2 * both.sum() / (mask.sum() + case.mask.sum())
+    return dice, (found[both] - case.orientation[both]) / STEP

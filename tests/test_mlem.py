@@ -1,0 +1,201 @@
+"""Method mlem: exact adjoints, right on phantoms that share no code with it, the same on any ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import phantoms
+import pytest
+from conftest import Run
+
+from lib import mlem, reconstruct, setting, shape
+from lib.bands import Bands
+from lib.initfile import parse, read_initfile
+from lib.iterate import _view
+from lib.parallel import SerialComm
+from lib.tilts import OrientationGrid, Resolution, response
+
+CASES = {
+    "horizontal, sample": {},
+    "horizontal, lab": {"frame": "lab"},
+    "vertical, sample": {"mode": "vertical"},
+    "vertical, lab": {"mode": "vertical", "frame": "lab"},
+}
+
+
+def read_result(folder: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Mask, orientation and all fields with axes x, y, z."""
+    with h5py.File(folder / "grain.vtkhdf") as file:
+        fields = {name: np.swapaxes(data[()], 0, 2) for name, data in file["VTKHDF/CellData"].items()}
+    return fields["mask"] > 0, np.load(folder / "grain_ang.npy")[..., :2], fields
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_projection_and_backprojection_are_adjoint(tmp_path, name):
+    """<A f, y> = <f, A' y> for P and K together, in both frames and both modes."""
+    case = phantoms.make(**CASES[name], n_omega=5, n_tilts=3)
+    params, _ = read_initfile(case.write(tmp_path))
+    here = setting.prepare(params)
+    grid = OrientationGrid.refine(*here.relative_axes_deg(), 2)
+    rng = np.random.default_rng(0)
+    xyz = rng.uniform(-6, 6, (400, 3))  # some of them leave the detector
+    with Bands(here.scan, here.omega_index) as bands:
+        views = [_view(here, bands, k, xyz, grid, Resolution(0.03, 0.06)) for k in range(5)]
+    model = mlem.Model(xyz, views, 0.0, 0.0)
+    maps = rng.random((400, grid.n_pairs), dtype=np.float32)
+    for view in views:
+        image = rng.random((view.pixels.size, 9), dtype=np.float32)
+        back = np.zeros_like(maps)
+        model.backproject(view, image, back)
+        forward = np.vdot(model.project(view, maps).astype(float), image.astype(float))
+        assert np.vdot(maps.astype(float), back.astype(float)) == pytest.approx(forward, rel=1e-5)
+        ones = np.ones_like(image)
+        back[:] = 0
+        model.backproject(view, ones, back)
+        np.testing.assert_allclose(model.sensitivity([view]), back, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_phantom(tmp_path, run: Run, name):
+    """Shape and orientation with nothing but the method given: no threshold, no resolution."""
+    case = phantoms.make(**CASES[name])
+    result = run("recon3d.py", case.write(tmp_path, method="mlem"))
+    assert result.returncode == 0, result.stderr
+    mask, found, fields = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.97
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.1
+    pull = (
+        deviation * phantoms.STEP / np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1)[mask & case.mask]
+    )
+    assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.6
+    assert np.isnan(found[~mask]).all()
+
+
+def test_clipped_noise_does_not_spoil_the_shape(tmp_path, run: Run):
+    """Read noise of the size of the faint counts, clipped at zero as uint16 does."""
+    case = phantoms.make(peak_counts=60, read_noise=2.0)
+    assert run("recon3d.py", case.write(tmp_path, method="mlem")).returncode == 0
+    mask, found, _ = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.95
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.15
+
+
+def test_better_than_backprojection(tmp_path, run: Run):
+    case = phantoms.make(frame="lab")
+    scores = {}
+    for method in ("mlem", "backprojection"):
+        folder = tmp_path / method
+        assert run("recon3d.py", case.write(folder, method=method)).returncode == 0
+        mask, found, _ = read_result(folder)
+        dice, deviation = phantoms.judge(case, mask, found)
+        scores[method] = dice, np.median(np.linalg.norm(deviation, axis=1))
+    assert scores["mlem"][0] > scores["backprojection"][0] + 0.02
+    assert scores["mlem"][1] < scores["backprojection"][1] / 2
+
+
+def test_same_numbers_on_any_ranks(tmp_path, run: Run):
+    case = phantoms.make(n_omega=12, n=16)
+    serial = None
+    for ranks in (None, 1, 2, 3, 10):
+        folder = tmp_path / str(ranks)
+        result = run("recon3d.py", case.write(folder, method="mlem", iterations=3), ranks=ranks)
+        assert result.returncode == 0, result.stderr
+        mask, _, fields = read_result(folder)
+        serial = fields if serial is None else serial
+        np.testing.assert_array_equal(mask, serial["mask"] > 0)
+        for name, values in fields.items():
+            np.testing.assert_allclose(values, serial[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_missing_frames_and_excluded_omegas_are_left_out(tmp_path, run: Run):
+    """Frames that were not measured hold zeros; they must not count as dark."""
+    case = phantoms.make()
+    measured = np.random.default_rng(3).random((5, 5, 24)) > 0.2
+    case.counts[~measured] = 0
+    case.counts[:, :, 7] = 5000  # another grain passes
+    init = case.write(tmp_path, method="mlem", omega_exclude=[[100, 110]])
+    np.save(tmp_path / "measured.npy", measured)
+    assert run("recon3d.py", init).returncode == 0
+    mask, found, _ = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.96
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.12
+
+
+def test_resolution_is_found(tmp_path):
+    """The widths of the instrument, from the scan, to a third."""
+    case = phantoms.make()
+    params, _ = read_initfile(case.write(tmp_path, method="mlem", iterations=2))
+    _, _, facts = reconstruct.iterate_maps(setting.prepare(params), SerialComm(), quiet=True)
+    assert facts["rock_width_deg"] == pytest.approx(phantoms.ROCK, rel=0.35)
+    assert facts["roll_width_deg"] == pytest.approx(phantoms.ROLL, rel=0.35)
+
+
+def test_response_is_a_gaussian_that_turns():
+    """At omega 0 tilt1 is the narrow direction in the sample frame, at 90 degrees tilt2."""
+    axis = np.array([-0.1, 0.0, 0.1])
+    grid = OrientationGrid.refine(axis, axis, 1)
+    widths = Resolution(0.1, 0.4)
+    for omega, narrow in ((0.0, 0), (np.pi / 2, 1)):
+        sees = response("sample", "horizontal", axis, axis, grid, widths, omega).reshape(3, 3, 3, 3)
+        off_narrow = sees[2, 1, 1, 1] if narrow == 0 else sees[1, 2, 1, 1]
+        off_wide = sees[1, 2, 1, 1] if narrow == 0 else sees[2, 1, 1, 1]
+        assert off_narrow == pytest.approx(2.0**-4, rel=1e-5)
+        assert off_wide == pytest.approx(2.0 ** (-4 / 16), rel=1e-5)
+        assert sees[1, 1, 1, 1] == 1.0
+
+
+def test_no_resolution_shares_between_positions():
+    """Width 0: an orientation between two positions is seen by both, by linear interpolation."""
+    axis = np.array([-0.1, 0.0, 0.1])
+    grid = OrientationGrid.refine(axis, axis, 2)
+    sees = response("sample", "horizontal", axis, axis, grid, Resolution(0.0, 0.0), 0.3)
+    np.testing.assert_allclose(sees.sum(axis=0), 1.0, rtol=1e-6)
+    assert sees.reshape(3, 3, 5, 5)[1, 1, 1, 2] == pytest.approx(0.5)
+
+
+def test_subsets_hold_every_view_once():
+    for n_views, n_subsets in ((60, 8), (7, 3), (5, 9), (1, 1)):
+        subsets = mlem.ordered_subsets(n_views, n_subsets)
+        assert sorted(k for subset in subsets for k in subset) == list(range(n_views))
+        assert max(map(len, subsets)) - min(map(len, subsets)) <= 1
+
+
+def test_mask_is_half_the_density_whatever_the_scale():
+    density = np.zeros((9, 9, 9))
+    density[2:7, 2:7, 2:7] = 1.0
+    density[1, 2:7, 2:7] = 0.4
+    density[7, 2:7, 2:7] = 0.6
+    for scale in (1e-3, 1.0, 1e6):
+        mask = shape.grain_mask(density * scale)
+        assert mask.sum() == 150
+        assert mask[7, 4, 4] and not mask[1, 4, 4]
+    assert not shape.grain_mask(np.zeros((3, 3, 3))).any()
+
+
+def test_reading_of_one_map():
+    """Worked numbers: a peak between two orientations, and a second one far from it."""
+    axis = np.array([0.0, 0.1, 0.2, 0.3])
+    grid = OrientationGrid.refine(axis, axis, 1)
+    maps = np.zeros((1, 4, 4), dtype=np.float32)
+    maps[0, 1, 1], maps[0, 1, 2], maps[0, 3, 0] = 3.0, 1.0, 1.5
+    readings = shape.read_maps(
+        maps.reshape(1, 16), np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid
+    )
+    weight = shape.neighbour_weights()[2, 2, 2]
+    assert readings.density[0] == pytest.approx(5.5 * weight)
+    assert (readings.tilt1[0], readings.tilt2[0]) == pytest.approx((0.1, 0.125))
+    assert readings.var2[0] == pytest.approx(0.1**2 * 0.25 * 0.75)
+    assert readings.second_peak[0] == pytest.approx(0.5)
+    assert (readings.apart1[0], readings.apart2[0]) == pytest.approx((0.2, 0.1))
+    assert readings.peak_mass[0] == pytest.approx(4.0 * weight)
+
+
+def test_init_file_takes_the_method():
+    text = "path x\nunit_cell [4,4,4,90,90,90]\nhkl [2,0,0]\nwavelength 0.7\nM 5\nmethod mlem\nsubsets auto\n"
+    params, _ = parse(text, "init")
+    assert (params.method, params.subsets, params.rock_width) == ("mlem", None, None)
