@@ -70,10 +70,13 @@ def _run(
     except BrokenPipeError:
         return _EXIT_ERROR
     except Exception as error:
-        if comm.rank == 0:
+        agreed = getattr(error, "agreed", False)
+        if comm.rank == 0 or not agreed:
             what = " ".join(str(error).split()) or type(error).__name__
             where = f"{type(error).__name__}: " if not isinstance(error, OSError) else ""
             _fail(program, where + what, traceback.format_exc() if options.debug else "")
+        if not agreed:  # the others know nothing of it and would wait for ever
+            abort(comm)
         return _EXIT_ERROR
     return 0
 
