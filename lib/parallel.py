@@ -93,7 +93,7 @@ def together(comm: Comm) -> Iterator[None]:
         alarm_sent.wait()
     for verdict in verdicts:
         if verdict is not None and not isinstance(verdict, OtherRankFailed):
-            verdict.agreed = True  # type: ignore[attr-defined]  # so all ranks are about to leave
+            verdict.agreed = True  # all ranks are about to leave
             raise verdict from error
 
 
