@@ -43,8 +43,8 @@ def _limits(images: Array) -> tuple[float, float]:
 def _angles(values: Array) -> list[str]:
     """Angles with as many digits as tell them apart.
 
-    >>> _angles(np.array([-0.105, 0.00006, 0.105]))
-    ['-0.11', '0.00', '0.11']
+    >>> _angles(np.array([-0.07, 0.00006, 0.07]))
+    ['-0.070', '0.000', '0.070']
     """
     step = np.diff(values).min() if values.size > 1 else 1.0
     digits = int(np.clip(1 - math.floor(math.log10(max(step, 1e-6))), 1, 6))
@@ -63,8 +63,7 @@ def draw_coverage(overview: Overview) -> Figure:
     tilt1, _, omega = (axis.positions for axis in overview.plan.grid.axes)
     figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     plot = figure.subplots()
-    colours = matplotlib.colormaps["viridis"].copy()
-    colours.set_bad(_MISSING)
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad=_MISSING)
     extent = (-0.5, n_omega - 0.5, n1 * n2 - 0.5, -0.5)
     low = float(np.nanmin(table))
     high = max(1.3 * float(np.nanmedian(np.nanmax(table, axis=0, initial=low))), low + 1e-9)
@@ -181,8 +180,7 @@ def _tile(images: Array, labels: tuple[list[str], list[str]], names: tuple[str, 
         layout="constrained",
     )
     plot = figure.subplots()
-    colours = matplotlib.colormaps["magma"].copy()
-    colours.set_bad("white")
+    colours = matplotlib.colormaps["magma"].with_extremes(bad="white")
     plot.imshow(canvas, cmap=colours, vmin=low, vmax=max(high, low + 1e-9), interpolation="nearest")
     plot.set_yticks(np.arange(rows) * (height + 1) + height / 2, labels[0])
     plot.set_xticks(
