@@ -134,6 +134,10 @@ class Overview:
         pixels = block_sums(np.ones(self.shape_yx), self.shrink)
         return self.tilt_sums / pixels
 
+    def montage_means(self) -> Array:
+        """The frames at the omega of the montage (n_pairs, rows, columns), per detector pixel."""
+        return self.montage / block_sums(np.ones(self.shape_yx), self.montage_shrink)
+
     def table(self) -> Array:
         """Intensity of every frame before normalisation (n_pairs, n_omega), NaN where there is none."""
         shape = self.plan.grid.shape

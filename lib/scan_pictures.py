@@ -37,14 +37,14 @@ def _limits(images: Array) -> tuple[float, float]:
     """Grey levels (n_images, ...) from the usual dark to the usual brightest, whatever a few images do."""
     low = np.percentile(images, 5)
     brightest = np.percentile(images.reshape(images.shape[0], -1), 99.8, axis=1)
-    return float(low), float(max(1.2 * np.median(brightest), low + 1e-9))
+    return float(low), float(low + max(1.2 * (np.median(brightest) - low), 1e-9))
 
 
 def _angles(values: Array) -> list[str]:
     """Angles with as many digits as tell them apart.
 
-    >>> _angles(np.array([-0.105, 0.00006, 0.105]))
-    ['-0.11', '0.00', '0.11']
+    >>> _angles(np.array([-0.07, 0.00006, 0.07]))
+    ['-0.070', '0.000', '0.070']
     """
     step = np.diff(values).min() if values.size > 1 else 1.0
     digits = int(np.clip(1 - math.floor(math.log10(max(step, 1e-6))), 1, 6))
@@ -63,11 +63,11 @@ def draw_coverage(overview: Overview) -> Figure:
     tilt1, _, omega = (axis.positions for axis in overview.plan.grid.axes)
     figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     plot = figure.subplots()
-    colours = matplotlib.colormaps["viridis"].copy()
-    colours.set_bad(_MISSING)
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad=_MISSING)
     extent = (-0.5, n_omega - 0.5, n1 * n2 - 0.5, -0.5)
     low = float(np.nanmin(table))
-    high = max(1.3 * float(np.nanmedian(np.nanmax(table, axis=0, initial=low))), low + 1e-9)
+    usual = float(np.nanmedian(np.nanmax(table, axis=0, initial=low)))
+    high = low + max(1.3 * (usual - low), 1e-9)
     shown = plot.imshow(
         table, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest", extent=extent
     )
@@ -143,7 +143,7 @@ def draw_montage(overview: Overview) -> Figure:
     n1, n2, _ = overview.plan.grid.shape
     tilt1, tilt2, omega = (axis.positions for axis in overview.plan.grid.axes)
     s1, s2 = (-(-n // math.isqrt(_MOST_IN_MONTAGE)) for n in (n1, n2))
-    frames = overview.montage.reshape(n1, n2, *overview.montage.shape[1:])[::s1, ::s2]
+    frames = overview.montage_means().reshape(n1, n2, *overview.montage.shape[1:])[::s1, ::s2]
     title = f"omega = {_angles(omega)[overview.montage_omega]} deg"
     labels = (_angles(tilt1)[::s1], _angles(tilt2)[::s2])
     return _tile(frames, labels, ("tilt1 (deg)", "tilt2 (deg)"), title)
@@ -154,7 +154,7 @@ def draw_contact_sheet(overview: Overview) -> Figure:
     images, omega = overview.tilt_means(), overview.plan.grid.axes[2].positions
     step = -(-omega.size // _MOST_IN_SHEET)
     images, angles = images[::step], _angles(omega)[::step]
-    columns = min(len(angles), 12)
+    columns = int(np.clip(len(angles), 6, 12))
     rows = -(-len(angles) // columns)
     aspect = images.shape[1] / images.shape[2]
     tight = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
@@ -181,8 +181,7 @@ def _tile(images: Array, labels: tuple[list[str], list[str]], names: tuple[str, 
         layout="constrained",
     )
     plot = figure.subplots()
-    colours = matplotlib.colormaps["magma"].copy()
-    colours.set_bad("white")
+    colours = matplotlib.colormaps["magma"].with_extremes(bad="white")
     plot.imshow(canvas, cmap=colours, vmin=low, vmax=max(high, low + 1e-9), interpolation="nearest")
     plot.set_yticks(np.arange(rows) * (height + 1) + height / 2, labels[0])
     plot.set_xticks(

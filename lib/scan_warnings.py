@@ -11,6 +11,7 @@ Array = NDArray[np.float64]
 
 _SIDES = ("left", "right", "first rows", "last rows")  # of the ROI: x = 0, x = w - 1, y = 0, y = h - 1
 _EDGE_NOISE, _EDGE_SHARE = 10.0, 0.15  # how bright an edge must be: in spreads of the dark, and of the peak
+_SMALLEST = 8  # pixels; smaller pictures are all edge
 _WINDOW = 9  # omegas that count as neighbours
 _WEAK, _STRONG = 0.5, 1.6  # of the intensity of the neighbours
 _DARK_FRAME = 0.15
@@ -38,6 +39,8 @@ def edges_touched(tilt_means: Array) -> NDArray[np.bool_]:
     is touched where pixels on it, not just a single one, stand out of the dark and have a good share of
     the peak.
     """
+    if min(tilt_means.shape[1:]) < _SMALLEST:
+        return np.zeros((tilt_means.shape[0], 4), dtype=bool)
     dark, darkish = np.percentile(tilt_means, (2, 10), axis=(1, 2))
     excess = tilt_means - dark[:, None, None]
     limit = np.maximum(_EDGE_NOISE * (darkish - dark), _EDGE_SHARE * excess.max(axis=(1, 2)))
