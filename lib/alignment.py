@@ -166,7 +166,7 @@ def _usual(totals: Array, share: Array, omega: Array, among: NDArray[np.bool_]) 
     rows = np.stack(columns, axis=1)
     values = totals / np.maximum(share, 1e-3)
     values = np.where(among, values, 0.0)
-    expected: Array = np.full(omega.size, float(np.median(values[among])))
+    expected: NDArray[Any] = np.full(omega.size, float(np.median(values[among])))
     for _ in range(_ROUNDS):
         distance = np.abs(values - expected)
         scale = max(1.4826 * float(np.median(distance[among])), 1e-6 * float(np.abs(expected).max()), 1e-9)
@@ -225,7 +225,7 @@ def _robust(design: Array, values: Array, base: Array) -> tuple[Array, Array, fl
     for step in range(_ROUNDS):
         root = np.sqrt(weights)[:, None]
         rows = (design * root[..., None]).reshape(-1, design.shape[2])
-        solution = np.linalg.lstsq(rows, (values * root).ravel(), rcond=None)[0]
+        solution = np.asarray(np.linalg.lstsq(rows, (values * root).ravel(), rcond=None)[0], dtype=np.float64)
         distance = np.linalg.norm(values - design @ solution, axis=1)
         scale = max(float(np.median(distance)) / 1.1774, _FAINTEST_SCALE)
         if step < _ROUNDS // 3:
