@@ -33,7 +33,8 @@ _OUTLIER = 5.0  # standard deviations
 _TOTAL_OFF, _RESIDUAL_OFF_PX = 0.03, 1.0  # least deviations that are worth a word
 _FAINTEST_SCALE = 1e-4  # px
 _TUKEY = 4.685  # 95 % efficient for normal errors
-_ROUNDS = 30
+_ROUNDS, _HUBER_ROUNDS = 30, 8
+_STILL = 1e-9  # change of the fit, in px and um
 _ENOUGH_FOR_HARMONICS = 16  # omegas
 _CHOICES = 6  # of the spots to fit
 
@@ -225,10 +226,13 @@ def _robust(design: Array, values: Array, base: Array) -> tuple[Array, Array, fl
     for step in range(_ROUNDS):
         root = np.sqrt(weights)[:, None]
         rows = (design * root[..., None]).reshape(-1, design.shape[2])
+        before = solution
         solution = np.asarray(np.linalg.lstsq(rows, (values * root).ravel(), rcond=None)[0], dtype=np.float64)
         distance = np.linalg.norm(values - design @ solution, axis=1)
         scale = max(float(np.median(distance)) / 1.1774, _FAINTEST_SCALE)
-        if step < _ROUNDS // 3:
+        if step > _HUBER_ROUNDS and np.abs(solution - before).max() < _STILL:
+            break
+        if step < _HUBER_ROUNDS:
             weights = base_used * np.minimum(1.0, 1.345 * scale / np.maximum(distance, 1e-12))
         else:
             weights = base_used * np.clip(1.0 - (distance / (_TUKEY * scale)) ** 2, 0.0, None) ** 2

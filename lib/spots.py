@@ -15,6 +15,7 @@ _LIT_COUNTS = 0.5  # where there is no noise
 _GROWN = 2  # pixels around what is lit that belong to a spot
 _SMALLEST = 17  # pixels; a hot pixel or two light fewer
 _MOST_SPOTS = 16
+_SURELY_DARK = 20.0  # percent of the pixels
 _EDGE_SHARE = 0.02  # of a spot's peak that a pixel needs to count as the spot's edge
 
 
@@ -36,7 +37,8 @@ def find_spots(image: ArrayLike, background: float, sigma: float) -> list[Spot]:
     its centroid has no bias.
     """
     values = np.asarray(image, dtype=np.float64)
-    for _ in range(2):
+    background = max(background, float(np.percentile(values, _SURELY_DARK)))
+    for _ in range(3):
         smooth = ndimage.uniform_filter(values, 3, mode="nearest") - background
         lit = smooth > max(_LIT_SIGMA * sigma / 3.0, _LIT_COUNTS)
         dark = ~ndimage.binary_dilation(lit, iterations=2 * _GROWN)

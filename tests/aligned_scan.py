@@ -24,7 +24,7 @@ def parameters(folder: Path, **changes) -> Parameters:
         "roll_width": 0.10,
         "grain_pos": (0.0, 0.0, 0.0),
         "grain_dim": (9.0, 9.0, 9.0),
-        "grain_steps": (27, 27, 27),
+        "grain_steps": (21, 21, 21),
         "completeness_cutoff": 0.9,
         "detx_size": 64,
         "detz_size": 72,
