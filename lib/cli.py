@@ -36,8 +36,14 @@ def compare(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     return _run("compare", _initfile_parser("compare", _COMPARE), _compare, argv, comm or SerialComm())
 
 
+def check_geometry(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
+    """Entry point of recon3d-check; returns the exit code."""
+    return _run("check", _initfile_parser("check", _CHECK), _check_geometry, argv, comm)
+
+
 _RECON3D = "Reconstruct a grain in 3D from the array that getdata made."
 _SIMULATE = "Write the detector files of a simulated scan of a phantom grain, and the truth."
+_CHECK = "Try the signs, flips and tilt frames of the geometry on a scan, and say which fit."
 _COMPARE = "Compare a reconstruction of simulated files with the truth, in numbers and pictures."
 
 
@@ -146,6 +152,16 @@ def _simulate(options: argparse.Namespace, comm: Comm) -> None:
 
     params = read_initfile_on_all(Path(options.initfile), comm)
     lines = simulation.run(params, comm, quiet=options.quiet)
+    if comm.rank == 0:
+        _print_lines(lines)
+
+
+def _check_geometry(options: argparse.Namespace, comm: Comm) -> None:
+    from . import check_geometry as check
+    from .initfile import read_initfile_on_all
+
+    params = read_initfile_on_all(Path(options.initfile), comm)
+    lines = check.run(params, comm, quiet=options.quiet)
     if comm.rank == 0:
         _print_lines(lines)
 

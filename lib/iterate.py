@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from threadpoolctl import threadpool_limits
 
-from . import kernels_em, mlem, noise, shape
+from . import kernels_em, mlem, shape
 from .bands import Bands
 from .hull import Hull, Look, find_hull
 from .mlem import Maps, Model, View
@@ -25,7 +25,7 @@ from .parallel import Comm, check_alarm, together
 from .partition import block
 from .progress import Progress
 from .resolution import find_resolution
-from .setting import Setting, noise_sample
+from .setting import Setting, find_dark
 from .shape import Readings
 from .tilts import OrientationGrid, Resolution, response
 
@@ -60,7 +60,7 @@ def reconstruct(
     setting: Setting, comm: Comm, *, quiet: bool = False
 ) -> tuple[Hull, list[range], Array, Outcome]:
     """The hull, the share of every rank, this rank's readings (n_readings, n_voxels), the outcome."""
-    dark = _dark(setting, comm)
+    dark = find_dark(setting, comm)
     hull = find_hull(setting, comm, _look(setting, dark), quiet=quiet)
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
@@ -77,17 +77,6 @@ def reconstruct(
     readings = _read(setting, hull, shares, voxels, maps, grid, comm)
     counts = float(np.mean([view.response.sum(axis=0).mean() for view in model.views]))
     return hull, shares, readings, Outcome(resolution, misfits, counts)
-
-
-def _dark(setting: Setting, comm: Comm) -> tuple[float, float]:
-    """Mean and variance of the dark pixels, in counts."""
-    dark = (0.0, 0.0)
-    with together(comm):
-        if comm.rank == 0:
-            sample = noise_sample(setting.scan, setting.omega_index)
-            sigma = noise.dark_sigma(sample)
-            dark = (noise.dark_background(sample, sigma), sigma**2)
-    return comm.bcast(dark)
 
 
 def _look(setting: Setting, dark: tuple[float, float]) -> Look:

@@ -180,12 +180,18 @@ class Parameters:
     xyz_th: tuple[float, ...] = _key(
         _MICROSCOPE, _XYZ, "focus point of the base tilt theta", unit="um", default=_ORIGIN
     )
-    detector_center: tuple[float, ...] | None = _key(
+    detector_center: tuple[float, ...] | str | None = _key(
         _MICROSCOPE,
-        _either("None", None, _list_of(_float, 2)),
-        "image of the rotation axis [cx,cy] in the ROI; None: its middle",
+        _either("auto", "auto", _either("None", None, _list_of(_float, 2))),
+        "image of the rotation axis [cx,cy] in the ROI; None: its middle; auto: from the data",
         unit="px",
         default=None,
+    )
+    drift: str = _key(
+        _MICROSCOPE,
+        _choice("none", "correct"),
+        "correct: shift the images of each omega to where the rotation says that they belong",
+        default="none",
     )
     o11: int = _key(
         _MICROSCOPE, _ranged(_integer, -1, 1), "flip of the image: px_x = cx + o11 x + o12 z", default=1
@@ -347,6 +353,20 @@ class Parameters:
         _SIMULATION,
         _ranged(_float, 0, 0.25),
         "jitter of the motors, in steps (largest deviation)",
+        default=0.0,
+    )
+    sim_center_offset: tuple[float, ...] = _key(
+        _SIMULATION,
+        _list_of(_float, 2),
+        "image of the rotation axis, from the middle of the detector",
+        unit="px",
+        default=(0.0, 0.0),
+    )
+    sim_drift: float = _key(
+        _SIMULATION,
+        _not_negative,
+        "rms shift of the images of an omega along each axis",
+        unit="px",
         default=0.0,
     )
     sim_seed: int = _key(_SIMULATION, _ranged(_integer, 0), "seed of the random numbers", default=0)

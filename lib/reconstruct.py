@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import backprojection, iterate, results
+from .align import align
 from .backprojection import Backprojection, PairTurns, pixel_boxes
 from .bands import Bands
 from .hull import Hull, any_pair, find_hull, layers_of
@@ -42,6 +43,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             warm_up(setting, quiet=quiet)
     setting = comm.bcast(setting)
     assert setting is not None  # noqa: S101 - rank 0 has one, or all have left
+    setting = align(setting, comm, quiet=quiet)
     for warning in setting.warnings if comm.rank == 0 else ():
         print(f"recon3d: warning: {warning}", file=sys.stderr)
     method = iterate_maps if params.method == "mlem" else backproject

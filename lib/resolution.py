@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from . import kernels_em, mlem
-from .bands import Bands
+from . import coarse
+from .coarse import Trial
 from .hull import Hull
-from .mlem import Model, NoExchange, View
 from .parallel import Comm, together
-from .partition import block
 from .setting import Setting
-from .tilts import OrientationGrid, Resolution, response
+from .tilts import Resolution
 
 Array = NDArray[np.float64]
 
@@ -36,78 +34,23 @@ def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], com
     rock, roll = given = setting.params.rock_width, setting.params.roll_width
     if rock is not None and roll is not None:
         return Resolution(rock, roll)
-    chosen = np.unique(np.linspace(0, setting.omega_index.size - 1, _N_OMEGA).round().astype(int))
-    factor = max(1, -(-max(setting.views.detector_shape) // _PIXELS_ACROSS))
-    images: list[Array] = []
-    with together(comm), Bands(setting.scan, setting.omega_index) as bands:
-        mine = block(chosen.size, comm.size, comm.rank)
-        images = [_binned(setting, bands, int(chosen[k]), factor) for k in mine]
-    parts = comm.gather(images)
+    scan = coarse.load(setting, dark, comm, _N_OMEGA, _PIXELS_ACROSS)
     found: Resolution | None = None
     with together(comm):
         if comm.rank == 0:
-            coarse = _Coarse(setting, hull, chosen, factor, [i for part in parts for i in part], dark)
+            xyz_um = _coarse_voxels(setting, hull, scan.factor)
+            trial = Trial(setting, scan, xyz_um, scan.views(setting.views))
             with threadpool_limits(1):
-                found = _search(setting, coarse, given)
+                found = _search(setting, trial, given)
     result: Resolution = comm.bcast(found)
     return result
 
 
-def _binned(setting: Setting, bands: Bands, k: int, factor: int) -> Array:
-    """Counts (n_x * n_y, n_scanned) of one omega, summed over factor x factor pixels."""
-    n_x, n_y = setting.views.detector_shape
-    flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat
-    small_x, small_y = n_x // factor, n_y // factor
-    image = flat.reshape(n_x, n_y, -1)[: small_x * factor, : small_y * factor]
-    blocks = image.reshape(small_x, factor, small_y, factor, -1).sum(axis=(1, 3), dtype=np.float32)
-    return blocks.reshape(small_x * small_y, -1)
-
-
-class _Coarse:
-    """The scan on coarse voxels and pixels; `deviance` says how badly given widths explain it."""
-
-    def __init__(
-        self,
-        setting: Setting,
-        hull: Hull,
-        chosen: NDArray[np.int64],
-        factor: int,
-        images: list[Array],
-        dark: tuple[float, float],
-    ) -> None:
-        self.setting, self.chosen = setting, chosen
-        self.xyz_um = _coarse_voxels(setting, hull, factor)
-        n_x, n_y = (n // factor for n in setting.views.detector_shape)
-        self.shape = (n_x, n_y)
-        self.dark = (dark[0] * factor**2, dark[1] * factor**2)
-        self.matrix = setting.views.matrix[chosen] / factor
-        self.shift = (setting.views.shift[chosen] - (factor - 1) / 2.0) / factor
-        self.parts = []
-        for matrix, shift, image in zip(self.matrix, self.shift, images, strict=True):
-            hit = np.zeros(n_x * n_y, dtype=np.bool_)
-            cover = np.zeros(self.xyz_um.shape[0], dtype=np.float32)
-            kernels_em.mark_pixels(self.xyz_um, matrix, shift, self.shape, hit, cover)
-            pixels = np.flatnonzero(hit)
-            self.parts.append((pixels, image[pixels], cover))
-
-    def deviance(self, resolution: Resolution) -> float:
-        """Minus the log likelihood per count after a few iterations."""
-        setting = self.setting
-        axes = setting.relative_axes_deg()
-        sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
-        grid = OrientationGrid.refine(*axes, 1)
-        views = []
-        for k, (pixels, data, cover) in enumerate(self.parts):
-            measured, omega = setting.measured(self.chosen[k]), setting.omega(self.chosen[k])
-            sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, sharp, omega)
-            sees[~measured] = 0.0
-            owned = np.ones(pixels.size, dtype=np.bool_)
-            views.append(
-                View(self.matrix[k], self.shift[k], self.shape, pixels, data, measured, sees, cover, owned)
-            )
-        model = Model(self.xyz_um, views, *self.dark)
-        maps, _ = mlem.maximise(model, grid.n_pairs, _ITERATIONS, _SUBSETS, NoExchange())
-        return model.deviance(maps)
+def _deviance(trial: Trial, resolution: Resolution) -> float:
+    """How badly given widths explain the scan: minus the log likelihood per count after few iterations."""
+    step = sum(trial.setting.steps_deg) / 2
+    model, grid = trial.model(resolution.sharpened(step))
+    return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
 
 
 def _coarse_voxels(setting: Setting, hull: Hull, factor: int) -> Array:
@@ -120,7 +63,7 @@ def _coarse_voxels(setting: Setting, hull: Hull, factor: int) -> Array:
     return sums / np.bincount(which)[:, None]
 
 
-def _search(setting: Setting, coarse: _Coarse, given: tuple[float | None, float | None]) -> Resolution:
+def _search(setting: Setting, trial: Trial, given: tuple[float | None, float | None]) -> Resolution:
     """Minimise the deviance over the widths that are not given."""
     steps = setting.steps_deg
     free = [i for i in range(2) if given[i] is None]
@@ -134,7 +77,7 @@ def _search(setting: Setting, coarse: _Coarse, given: tuple[float | None, float 
     start = np.log([_START[i] * steps[i] for i in free])
     simplex = np.vstack([start, start + np.log(_FACTOR) * np.eye(len(free))])
     best = minimize(
-        lambda x: coarse.deviance(widths(x)),
+        lambda x: _deviance(trial, widths(x)),
         start,
         method="Nelder-Mead",
         options={"maxfev": _EVALUATIONS, "initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-6},

@@ -59,7 +59,9 @@ def describe(
         "tilt_frame_of_scan": setting.tilt_frame,
         "tilt_zero_deg": setting.tilt_zero_deg,
         "threshold_counts": setting.threshold,
+        "center_px": setting.center_px,
         **facts,
+        **_alignment_facts(setting),
         "n_omega": int(setting.omega_index.size),
         "tilt1_motor": setting.scan.info.get("motors", {}).get("tilt1", "unknown"),
         "tilt2_motor": setting.scan.info.get("motors", {}).get("tilt2", "unknown"),
@@ -73,6 +75,28 @@ def describe(
         parameters=params,
         attributes=attributes,
     )
+
+
+def _alignment_facts(setting: Setting) -> dict[str, Any]:
+    if setting.alignment is None:
+        return {}
+    return {
+        "alignment_omega_deg": setting.scan.omega_deg[setting.omega_index],
+        **setting.alignment.facts(),
+    }
+
+
+def _alignment_line(setting: Setting) -> list[str]:
+    """What was found of the rotation axis and the drift, if anything was looked for."""
+    found = setting.alignment
+    if found is None:
+        return []
+    center = ", ".join(f"{c:.2f}" for c in setting.center_px)
+    how = "as given"
+    if setting.params.detector_center == "auto":
+        how = f"found to {found.center_std_px:.2g} px across the axis, as given along it"
+    drift = "taken out" if setting.params.drift == "correct" else "left in"
+    return [f"axis         at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}"]
 
 
 def summary(
@@ -93,7 +117,8 @@ def summary(
         f"{setting.omega_index.size} of {scan.shape[2]} omegas, {scan.shape[3]} x {scan.shape[4]} pixels"
     )
     voxels = " x ".join(str(n) for n in params.grain_steps)
-    if facts:
+    lines += _alignment_line(setting)
+    if "misfit" in facts:
         steps = f"{facts['n_iterations']} iterations to a misfit of {facts['misfit'][-1]:.2f}"
         widths = f"{facts['rock_width_deg']:.4f} x {facts['roll_width_deg']:.4f} deg"
         lines.append(f"volume       {voxels} voxels, {steps}, resolution {widths}")

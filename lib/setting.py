@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import noise, store
+from .alignment import Alignment
 from .backprojection import Block, Views
 from .errors import Recon3DError
 from .geometry import OMEGA_AXIS, roi_center, voxel_axis
+from .parallel import Comm, together
 from .parameters import Parameters
 from .store import ArrayFile, Scan
 from .tilts import Interpolation, turn_back
@@ -28,7 +30,8 @@ class Setting:
 
     omega_index are the omegas in use; views (at the mean tilt), pair_views (at every pair of tilts; None
     for `projection mean`) and turns (none in the sample frame) are theirs. tilt_zero_deg is the origin of
-    the sample-frame tilts; tilt_frame the frame in which the scanned tilts turn.
+    the sample-frame tilts; tilt_frame the frame in which the scanned tilts turn. center_px is the image
+    of the rotation axis in the views, and alignment the fit that it comes from, if it does.
     """
 
     params: Parameters
@@ -42,6 +45,8 @@ class Setting:
     grid_um: tuple[Array, Array, Array]
     threshold: float
     warnings: list[str]
+    center_px: tuple[float, float]
+    alignment: Alignment | None = None
 
     @property
     def axis(self) -> int:
@@ -72,6 +77,15 @@ class Setting:
         )
         return step1, step2
 
+    def shifted(self, center_px: tuple[float, float], drift_px: Array) -> Setting:
+        """With the axis at another place of the image, and the projections of omega k by drift_px (n, 2)."""
+        move = np.subtract(center_px, self.center_px) + drift_px
+        views = replace(self.views, shift=self.views.shift + move)
+        pairs = self.pair_views
+        if pairs is not None:
+            pairs = replace(pairs, shift=pairs.shift + move[:, None, :])
+        return replace(self, views=views, pair_views=pairs, center_px=center_px)
+
     def omega(self, k: int) -> float:
         """The angle of the k-th omega in use, right-handed, in radians."""
         return float(self.params.omega_sign * np.radians(self.scan.omega_deg[self.omega_index[k]]))
@@ -101,6 +115,14 @@ class Setting:
 def prepare(params: Parameters) -> Setting:
     """Read everything but the pixels and work out what holds for the whole run."""
     scan = store.read_scan(Path(params.path))
+    threshold = params.threshold
+    if threshold is None:
+        threshold = noise.auto_threshold(noise_sample(scan, _omegas_in_use(params, scan)))
+    return work_out(params, scan, float(threshold))
+
+
+def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
+    """The setting of a scan that was read, without a look at its pixels."""
     warnings: list[str] = []
     tilt_frame = _tilt_frame(params, scan, warnings)
     omega_index = _omegas_in_use(params, scan)
@@ -110,15 +132,13 @@ def prepare(params: Parameters) -> Setting:
     omega = params.omega_sign * np.radians(scan.omega_deg[omega_index])
     relative = [axis - z for axis, z in zip(axes, zero, strict=True)]
     mean = [m - z for m, z in zip(middle, zero, strict=True)]
-    views, pair_views = _views(params, scan, tilt_frame, omega, relative, mean)
+    center = _center(params, scan)
+    views, pair_views = _views(params, scan, tilt_frame, omega, relative, mean, center)
     turns = []
     if tilt_frame == "lab":
         turns = [turn_back(params.mode, relative[0], relative[1], w) for w in omega]
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
-    threshold = params.threshold
-    if threshold is None:
-        threshold = noise.auto_threshold(noise_sample(scan, omega_index))
     return Setting(
         params,
         scan,
@@ -129,21 +149,46 @@ def prepare(params: Parameters) -> Setting:
         pair_views,
         turns,
         (x_um, y_um, z_um),
-        float(threshold),
+        threshold,
         warnings,
+        center,
     )
 
 
+def find_dark(setting: Setting, comm: Comm) -> tuple[float, float]:
+    """Mean and variance of the dark pixels, in counts. Collective."""
+    dark = (0.0, 0.0)
+    with together(comm):
+        if comm.rank == 0:
+            sample = noise_sample(setting.scan, setting.omega_index)
+            sigma = noise.dark_sigma(sample)
+            dark = (noise.dark_background(sample, sigma), sigma**2)
+    return comm.bcast(dark)
+
+
+def _center(params: Parameters, scan: Scan) -> tuple[float, float]:
+    """Where the init file says that the axis is; `auto` starts from the middle."""
+    given = params.detector_center
+    if given is None or isinstance(given, str):
+        return roi_center((scan.shape[3], scan.shape[4]))
+    return float(given[0]), float(given[1])
+
+
 def _views(
-    params: Parameters, scan: Scan, tilt_frame: str, omega: Array, relative: list[Array], mean: list[float]
+    params: Parameters,
+    scan: Scan,
+    tilt_frame: str,
+    omega: Array,
+    relative: list[Array],
+    mean: list[float],
+    center: tuple[float, float],
 ) -> tuple[Views, Views | None]:
     """The projections at the mean tilt, and at every pair of tilts if they are asked for.
 
     relative are the two tilt axes and mean their middle, in degrees from tilt_zero.
     """
     n_x, n_y = scan.shape[3:]
-    center = params.detector_center or roi_center((n_x, n_y))
-    geometry = params.geometry().with_center((center[0], center[1]))
+    geometry = params.geometry().with_center(center)
     names = ("phi_up", "phi_lo") if tilt_frame == "sample" else ("mu", "gamma")
 
     def at(angles: ArrayLike, tilt1_deg: ArrayLike, tilt2_deg: ArrayLike) -> Views:

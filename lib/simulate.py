@@ -48,6 +48,7 @@ class Simulation:
     orientation_deg: NDArray[np.float32]
     counts_per_point: float
     widths_deg: tuple[float, float]
+    drift_px: Array  # (n_omega, 2), how far the images of each omega are shifted
 
 
 def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
@@ -129,17 +130,21 @@ def prepare(params: Parameters) -> Simulation:
     volume_um3 = float(phantom.inside(_cloud(phantom)).mean() * 8.0 * np.prod(semi_axes))
     points_per_um3 = points.shape[0] / volume_um3
     steps = [_step(axis) for axis in (tilt1, tilt2)]
+    middle = roi_center((params.detx_size, params.detz_size))
+    offset = params.sim_center_offset
+    drift = np.random.default_rng([params.sim_seed, 4]).normal(size=(omega.size, 2)) * params.sim_drift
     return Simulation(
         params=params,
         tilt_frame=tilt_frame,
         tilt_zero_deg=(float(zero[0]), float(zero[1])),
         axes_deg=(tilt1, tilt2, omega),
-        geometry=params.geometry().with_center(roi_center((params.detx_size, params.detz_size))),
+        geometry=params.geometry().with_center((middle[0] + offset[0], middle[1] + offset[1])),
         phantom=phantom,
         points_um=points.astype(np.float32),
         orientation_deg=orientation.astype(np.float32),
         counts_per_point=params.sim_counts * params.M**2 / (2.0 * max(semi_axes) * points_per_um3),
         widths_deg=(params.rock_width or steps[0], params.roll_width or steps[1]),
+        drift_px=drift,
     )
 
 
@@ -169,6 +174,7 @@ def expected_frame(simulation: Simulation, tilt1_deg: float, tilt2_deg: float, o
     names = ("mu", "gamma") if simulation.tilt_frame == "lab" else ("phi_up", "phi_lo")
     tilts = dict(zip(names, (math.radians(t1), math.radians(t2)), strict=True))
     matrix, shift = simulation.geometry.sample_to_pixel(omega, **tilts)
+    shift = shift + simulation.drift_px[np.abs(simulation.axes_deg[2] - omega_deg).argmin()]
     pixel = np.rint(simulation.points_um[bright] @ matrix.T + shift).astype(np.int64)
     on = ((pixel >= 0) & (pixel < (n_x, n_y))).all(axis=1)
     weight = np.exp(exponent[bright[on]]) * simulation.counts_per_point

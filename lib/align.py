@@ -1,0 +1,115 @@
+"""The workflow of `detector_center auto` and `drift correct`: the ranks look at the omegas, one fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from . import alignment
+from .alignment import Alignment
+from .bands import Bands
+from .errors import Recon3DError
+from .parallel import Comm, check_alarm, together
+from .partition import block
+from .progress import Progress
+from .setting import Setting, find_dark
+from .spots import Spot, find_spots
+
+Spots = list[list[Spot]]
+
+_MANY_RANGES = 12
+_POOR_FIT_PX = 3.0
+_CENTER_OFF_PX = 0.5
+
+
+def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:
+    """The setting with its projections where the scan says that they are, if that is asked for.
+
+    Collective; the result is the same on every rank, for any number of ranks. Raises Recon3DError where
+    the scan does not tell.
+    """
+    if setting.params.detector_center != "auto" and setting.params.drift == "none":
+        return setting
+    spots = look(setting, find_dark(setting, comm), comm, quiet=quiet)
+    aligned: Setting | None = None
+    with together(comm):
+        if comm.rank == 0:
+            aligned = apply(setting, spots)
+    result: Setting = comm.bcast(aligned)
+    return result
+
+
+def look(setting: Setting, dark: tuple[float, float], comm: Comm, *, quiet: bool = False) -> Spots:
+    """The spots of the tilt-summed image of every omega in use, on every rank. Collective."""
+    n_omega = setting.omega_index.size
+    mine = block(n_omega, comm.size, comm.rank)
+    show = comm.rank == 0 and not quiet
+    found: Spots = []
+    with (
+        together(comm),
+        Bands(setting.scan, setting.omega_index) as bands,
+        Progress("alignment", len(mine), "omegas", overall=n_omega, visible=show) as progress,
+    ):
+        for k in mine:
+            n_measured = int(setting.measured(k).sum())
+            background, sigma = n_measured * dark[0], float(np.sqrt(n_measured * dark[1]))
+            found.append(find_spots(bands.total(k), background, sigma))
+            progress.advance()
+            check_alarm(comm)
+    return [spots for part in comm.allgather(found) for spots in part]
+
+
+def apply(setting: Setting, spots: Spots) -> Setting:
+    """Fit the spots and shift the projections by what the init file asks for."""
+    params = setting.params
+    auto = params.detector_center == "auto"
+    share = np.array([setting.measured(k).mean() for k in range(len(spots))])
+    found = alignment.fit(
+        spots,
+        setting.views.matrix,
+        setting.views.shift,
+        np.array([setting.omega(k) for k in range(len(spots))]),
+        setting.axis,
+        setting.center_px,
+        share,
+        where="detector_center" if auto else "drift",
+    )
+    drift = found.drift_px if params.drift == "correct" else np.zeros_like(found.residual_px)
+    moved = setting.shifted(found.center_px if auto else setting.center_px, drift)
+    warnings = setting.warnings + _warnings(setting, found, auto)
+    return replace(moved, alignment=found, warnings=warnings)
+
+
+def fit_center(setting: Setting, spots: Spots) -> Setting:
+    """The setting with the centre that fits best; as it is where that cannot be found."""
+    try:
+        return apply(replace(setting, params=replace(setting.params, detector_center="auto")), spots)
+    except Recon3DError:
+        return setting
+
+
+def _warnings(setting: Setting, found: Alignment, auto: bool) -> list[str]:
+    """What a user should know of the fit."""
+    warnings = []
+    odd = found.standing_out
+    if odd.any():
+        omega_deg = setting.scan.omega_deg[setting.omega_index]
+        spans = alignment.ranges(odd, omega_deg)
+        listed = ",".join(f"[{low:g},{high:g}]" for low, high in spans[:_MANY_RANGES])
+        more = f" and {len(spans) - _MANY_RANGES} more" if len(spans) > _MANY_RANGES else ""
+        warnings.append(
+            f"{int(odd.sum())} of {odd.size} omegas stand out by the brightness or place of the grain's "
+            "image, as when another grain passes; look at them, or leave them out with "
+            f"omega_exclude [{listed}]{more}"
+        )
+    if found.scale_px > _POOR_FIT_PX:
+        warnings.append(
+            f"the grain's image keeps off the path of a rotation by {found.scale_px:.2g} px rms: the images "
+            "drift, or omega_sign, o11 .. o22 or mode are wrong (recon3d-check finds out)"
+        )
+    off = float(np.dot(np.subtract(found.center_px, setting.center_px), found.across))
+    if not auto and abs(off) > max(_CENTER_OFF_PX, 4.0 * found.center_std_px):
+        center = ",".join(f"{c:.2f}" for c in found.center_px)
+        warnings.append(f"detector_center is {abs(off):.2g} px from where the scan has it, [{center}]")
+    return warnings

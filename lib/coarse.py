@@ -1,0 +1,147 @@
+"""A scan made small: some omegas, with pixels and tilts put together, so that a trial takes a moment.
+
+Used to try what is not known: widths of the resolution, signs and flips of the geometry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import kernels_em, mlem
+from .backprojection import Views
+from .bands import Bands
+from .mlem import Maps, Model, NoExchange, View
+from .parallel import Comm, check_alarm, together
+from .partition import block
+from .setting import Setting
+from .tilts import OrientationGrid, Resolution, response
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CoarseScan:
+    """Counts summed over factor x factor pixels and over neighbouring tilts, at some omegas.
+
+    chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are
+    the tilts from tilt_zero; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega;
+    dark is the mean and variance of a dark coarse pixel.
+    """
+
+    chosen: NDArray[np.int64]
+    factor: int
+    shape: tuple[int, int]
+    axes_deg: tuple[Array, Array]
+    images: list[NDArray[np.float32]]
+    measured: list[NDArray[np.bool_]]
+    dark: tuple[float, float]
+
+    def views(self, views: Views) -> Views:
+        """The projections to coarse pixels, from those of all omegas to the pixels of the ROI."""
+        matrix = views.matrix[self.chosen] / self.factor
+        shift = (views.shift[self.chosen] - (self.factor - 1) / 2.0) / self.factor
+        return Views(np.ascontiguousarray(matrix), np.ascontiguousarray(shift), self.shape)
+
+
+def load(
+    setting: Setting,
+    dark: tuple[float, float],
+    comm: Comm,
+    n_omega: int,
+    n_pixels: int,
+    n_tilts: int = 0,
+    *,
+    everywhere: bool = False,
+) -> CoarseScan:
+    """Read at most n_omega omegas with at most n_pixels across. Collective.
+
+    Each tilt is brought to at most 2 n_tilts - 1 positions; 0 leaves the tilts as they are. The images go
+    to rank 0, or `everywhere`.
+    """
+    chosen = np.unique(np.linspace(0, setting.omega_index.size - 1, n_omega).round().astype(int))
+    n_x, n_y = setting.views.detector_shape
+    factor = max(1, -(-max(n_x, n_y) // n_pixels))
+    steps = [max(1, n // n_tilts) if n_tilts else 1 for n in setting.scan.shape[:2]]
+    images: list[NDArray[np.float32]] = []
+    with together(comm), Bands(setting.scan, setting.omega_index) as bands:
+        for k in block(chosen.size, comm.size, comm.rank):
+            images.append(_small_image(setting, bands, int(chosen[k]), factor, steps))
+            check_alarm(comm)
+    axis1, axis2 = (
+        _small(axis, [step]) / step for axis, step in zip(setting.relative_axes_deg(), steps, strict=True)
+    )
+    measured = [setting.measured(k).reshape(setting.scan.shape[:2]) for k in chosen]
+    parts = comm.allgather(images) if everywhere else comm.gather(images)
+    n_summed = factor**2 * steps[0] * steps[1]
+    return CoarseScan(
+        chosen=chosen,
+        factor=factor,
+        shape=(n_x // factor, n_y // factor),
+        axes_deg=(axis1, axis2),
+        images=[image for part in parts or () for image in part],
+        measured=[_small(m.astype(int), steps).ravel() == steps[0] * steps[1] for m in measured],
+        dark=(dark[0] * n_summed, dark[1] * n_summed),
+    )
+
+
+def _small(values: NDArray[Any], steps: list[int]) -> NDArray[Any]:
+    """Sum over blocks of the first axes, steps[i] long on axis i; what is left over at the end is dropped."""
+    for axis, step in enumerate(steps):
+        n = values.shape[axis] // step
+        whole = np.moveaxis(values, axis, 0)[: n * step]
+        values = np.moveaxis(whole.reshape(n, step, *whole.shape[1:]).sum(axis=1), 0, axis)
+    return values
+
+
+def _small_image(
+    setting: Setting, bands: Bands, k: int, factor: int, steps: list[int]
+) -> NDArray[np.float32]:
+    """Coarse counts (n_x * n_y, n_scanned) of one omega."""
+    n_x, n_y = setting.views.detector_shape
+    flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat
+    small = _small(flat.reshape(n_x, n_y, -1).astype(np.float32, copy=False), [factor, factor])
+    pixels = small.shape[0] * small.shape[1]
+    small = _small(small.reshape(pixels, *setting.scan.shape[:2]), [1, *steps])
+    return np.ascontiguousarray(small.reshape(pixels, -1))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Coarse voxels xyz_um (n, 3) before the coarse scan, seen by `views` (of the coarse pixels).
+
+    With all_pixels, pixels that no voxel hits take part too: the data that a wrong geometry does not
+    explain then count against it.
+    """
+
+    setting: Setting
+    scan: CoarseScan
+    xyz_um: Array
+    views: Views
+    all_pixels: bool = False
+
+    def model(self, resolution: Resolution) -> tuple[Model, OrientationGrid]:
+        """The forward model with given widths, and its orientations: those of the scan."""
+        setting, scan = self.setting, self.scan
+        grid = OrientationGrid.refine(*scan.axes_deg, 1)
+        views = []
+        for k, image in enumerate(scan.images):
+            matrix, shift = self.views.matrix[k], self.views.shift[k]
+            hit = np.zeros(image.shape[0], dtype=np.bool_)
+            cover = np.zeros(self.xyz_um.shape[0], dtype=np.float32)
+            kernels_em.mark_pixels(self.xyz_um, matrix, shift, scan.shape, hit, cover)
+            pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
+            omega, measured = setting.omega(scan.chosen[k]), scan.measured[k]
+            sees = response(setting.tilt_frame, setting.params.mode, *scan.axes_deg, grid, resolution, omega)
+            sees[~measured] = 0.0
+            owned = np.ones(pixels.size, dtype=np.bool_)
+            views.append(View(matrix, shift, scan.shape, pixels, image[pixels], measured, sees, cover, owned))
+        return Model(self.xyz_um, views, *scan.dark), grid
+
+
+def maximise(model: Model, grid: OrientationGrid, iterations: int, n_subsets: int) -> Maps:
+    """The maps of a small model that one rank holds."""
+    return mlem.maximise(model, grid.n_pairs, iterations, n_subsets, NoExchange())[0]

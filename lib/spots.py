@@ -1,0 +1,69 @@
+"""Spots: the lit regions of a tilt-summed image, one of which is the grain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float64]
+
+_LIT_SIGMA = 3.5  # of an average over 3 x 3 pixels
+_LIT_COUNTS = 0.5  # where there is no noise
+_GROWN = 2  # pixels around what is lit that belong to a spot
+_SMALLEST = 17  # pixels; a hot pixel or two light fewer
+_MOST_SPOTS = 16
+_SURELY_DARK = 20.0  # percent of the pixels
+_EDGE_SHARE = 0.02  # of a spot's peak that a pixel needs to count as the spot's edge
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A lit region of a tilt-summed image: its counts, centroid (x, y) in pixels and furthest lit pixel."""
+
+    total: float
+    centroid_px: tuple[float, float]
+    reach_px: float
+    at_edge: bool
+
+
+def find_spots(image: ArrayLike, background: float, sigma: float) -> list[Spot]:
+    """The lit regions of an image (n_x, n_y), the brightest first.
+
+    background and sigma are the mean and noise of its dark pixels, a first guess that the dark
+    surroundings correct. A region is summed with its margin, with no threshold of its own, so that
+    its centroid has no bias.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    background = max(background, float(np.percentile(values, _SURELY_DARK)))
+    for _ in range(3):
+        smooth = ndimage.uniform_filter(values, 3, mode="nearest") - background
+        lit = smooth > max(_LIT_SIGMA * sigma / 3.0, _LIT_COUNTS)
+        dark = ~ndimage.binary_dilation(lit, iterations=2 * _GROWN)
+        if np.count_nonzero(dark) > 0.05 * dark.size:
+            background, sigma = float(values[dark].mean()), float(values[dark].std())
+    labels, n_labels = ndimage.label(ndimage.binary_dilation(lit, iterations=_GROWN))
+    spots = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        here = labels[box] == number
+        if np.count_nonzero(lit[box] & here) < _SMALLEST:
+            continue
+        bright = np.where(lit[box] & here, smooth[box], 0.0)
+        clear = bright > _EDGE_SHARE * bright.max()
+        corner = (box[0].start, box[1].start)
+        spots.append(_spot(np.where(here, values[box] - background, 0.0), clear, corner, lit.shape))
+    return sorted(spots, key=lambda spot: -spot.total)[:_MOST_SPOTS]
+
+
+def _spot(signal: Array, lit: NDArray[np.bool_], corner: tuple[int, int], shape: tuple[int, ...]) -> Spot:
+    """The spot whose signal and clearly lit pixels (n, m) begin at a corner of an image of some shape."""
+    total = max(float(signal.sum()), 1e-9)
+    x = np.arange(signal.shape[0]) + corner[0]
+    y = np.arange(signal.shape[1]) + corner[1]
+    centre_x, centre_y = float(signal.sum(axis=1) @ x) / total, float(signal.sum(axis=0) @ y) / total
+    i, j = np.nonzero(lit)
+    edges = (x[i] == 0) | (x[i] == shape[0] - 1) | (y[j] == 0) | (y[j] == shape[1] - 1)
+    reach = float(np.hypot(x[i] - centre_x, y[j] - centre_y).max())
+    return Spot(total, (centre_x, centre_y), reach, bool(edges.any()))
