@@ -3,7 +3,8 @@
 Every combination is tried on a coarse volume: reconstructed from some of the omegas and judged by how well
 it predicts others that it has not seen. Each gets its own centre of rotation and its own volume, a ball
 about the grain's centre of mass, so that none suffers from another's; no hull is used. The ranks share
-the combinations.
+the combinations. Half of them need no work: a sample mirrored in its centre has the image turned by
+180 degrees at every omega, so that flips of opposite sign fit exactly alike.
 """
 
 from __future__ import annotations
@@ -27,17 +28,9 @@ from .tilts import Resolution
 
 Array = NDArray[np.float64]
 
-FLIPS = (
-    (1, 0, 0, 1),
-    (-1, 0, 0, 1),
-    (1, 0, 0, -1),
-    (-1, 0, 0, -1),
-    (0, 1, 1, 0),
-    (0, -1, 1, 0),
-    (0, 1, -1, 0),
-    (0, -1, -1, 0),
-)
-_N_OMEGA, _PIXELS_ACROSS, _TILTS_ACROSS = 36, 32, 5
+_HALF_OF_FLIPS = ((1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, 1, -1, 0))
+FLIPS = _HALF_OF_FLIPS + tuple((-a, -b, -c, -d) for a, b, c, d in _HALF_OF_FLIPS)
+_N_OMEGA, _PIXELS_ACROSS, _TILTS_ACROSS = 36, 32, 4
 _HELD_OUT = 3  # every third omega judges
 _ITERATIONS, _SUBSETS = 3, 6
 _GUESS = (1.0, 1.4)  # widths of the resolution in steps, where the init file does not give them
@@ -118,16 +111,23 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             verdicts.append(judge(setting, everyone[k], spots, scan))
             progress.advance()
             check_alarm(comm)
-    ranked = sorted(
-        (verdict for part in comm.allgather(verdicts) for verdict in part), key=lambda verdict: verdict.misfit
-    )
+    judged = [verdict for part in comm.allgather(verdicts) for verdict in part]
+    ranked = sorted((v for verdict in judged for v in (verdict, mirrored(verdict))), key=lambda v: v.misfit)
     return report(ranked, _present(setting))
 
 
 def candidates(setting: Setting) -> list[Candidate]:
-    """All combinations; the lab frame only where both tilts were scanned."""
+    """All combinations but the mirrored ones; the lab frame only where both tilts were scanned."""
     frames = ("sample", "lab") if 1 not in setting.scan.shape[:2] else ("sample",)
-    return [Candidate(sign, flip, frame) for frame in frames for sign in (1, -1) for flip in FLIPS]
+    return [Candidate(sign, flip, frame) for frame in frames for sign in (1, -1) for flip in _HALF_OF_FLIPS]
+
+
+def mirrored(verdict: Verdict) -> Verdict:
+    """The verdict on the opposite flip."""
+    a, b, c, d = verdict.candidate.flip
+    return replace(
+        verdict, candidate=replace(verdict.candidate, flip=(-a, -b, -c, -d)), matrix=-verdict.matrix
+    )
 
 
 def _present(setting: Setting) -> Candidate:
