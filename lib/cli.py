@@ -7,11 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from . import __version__
 from .errors import Recon3DError
-from .parallel import Comm, SerialComm, abort, world
+from .parallel import Comm, abort, together, world
 
 _EXIT_ERROR = 1
 
@@ -33,7 +32,7 @@ def simulate(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int
 
 def compare(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-compare; returns the exit code."""
-    return _run("compare", _initfile_parser("compare", _COMPARE), _compare, argv, comm or SerialComm())
+    return _run("compare", _initfile_parser("compare", _COMPARE), _compare, argv, comm)
 
 
 def check_geometry(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
@@ -166,11 +165,14 @@ def _check_geometry(options: argparse.Namespace, comm: Comm) -> None:
         _print_lines(lines)
 
 
-def _compare(options: argparse.Namespace, comm: Any) -> None:
+def _compare(options: argparse.Namespace, comm: Comm) -> None:
     from . import compare as comparison
     from .initfile import read_initfile_on_all
 
-    _print_lines(comparison.run(read_initfile_on_all(Path(options.initfile), comm)))
+    params = read_initfile_on_all(Path(options.initfile), comm)
+    with together(comm):
+        if comm.rank == 0:
+            _print_lines(comparison.run(params))
 
 
 def _print_lines(lines: list[str]) -> None:

@@ -129,11 +129,11 @@ def to_output(
     """Pixels as they are stored, with the count of those that were cut off.
 
     uint16 is rounded to the nearest integer and always clipped to 0 .. 65535; float32 is clipped
-    at 0 unless `clip` is false.
+    at 0 unless `clip` is false. nan becomes 0 in uint16 and counts as clipped.
     """
     if dtype.kind == "u":
         largest = np.iinfo(dtype).max
-        rounded = np.rint(pixels)
+        rounded = np.rint(np.where(np.isnan(pixels), -1.0, pixels))  # dead pixels of float detectors
         counts = PixelCounts(int(np.count_nonzero(rounded < 0)), int(np.count_nonzero(rounded > largest)))
         return np.clip(rounded, 0, largest).astype(dtype), counts
     if not clip:

@@ -79,7 +79,7 @@ def plane_spacing_angstrom(unit_cell: ArrayLike, hkl: ArrayLike) -> float:
     Lengths in angstrom, angles in degrees. Raises Recon3DError for hkl = 000 or an impossible cell.
     """
     cell = np.asarray(unit_cell, dtype=np.float64)
-    if not (cell > 0).all() or not (cell[3:] < 180).all():
+    if not ((cell > 1e-6) & (cell < 1e6)).all() or not (cell[3:] < 180).all():
         raise Recon3DError(
             "unit_cell", f"{cell.tolist()}: lengths must be positive, angles within 0..180 degrees"
         )

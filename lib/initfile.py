@@ -15,12 +15,14 @@ from typing import Any
 
 from .errors import Recon3DError
 from .parallel import Comm, together
-from .parameters import AUTO_KEYS, KEYS, Mistake, Parameters, Value, inconsistencies, shorten
+from .parameters import AUTO_KEYS, KEYS, Parameters, inconsistencies
+from .readers import Mistake, Value, shorten
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<mark>[\[\],])|(?P<quote>["'])(?P<text>.*?)(?P=quote)|(?P<word>[^\s\[\],"']+))"""
 )
 _DEEPEST_LIST = 3
+_MOST_MISTAKES = 25
 
 
 def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
@@ -59,7 +61,8 @@ def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
         params = Parameters(**values)
         mistakes = inconsistencies(params)
     if mistakes:
-        raise Recon3DError(where, "; ".join(mistakes))
+        more = [f"and {len(mistakes) - _MOST_MISTAKES} more"] if len(mistakes) > _MOST_MISTAKES else []
+        raise Recon3DError(where, "; ".join(mistakes[:_MOST_MISTAKES] + more))
     return params, warnings
 
 
@@ -74,7 +77,7 @@ def _split(line: str) -> tuple[str, str]:
         elif not quote and letter == "#":
             line = line[:place]
             break
-    key, _, rest = line.strip().replace("\t", " ").partition(" ")
+    key, rest = [*line.split(maxsplit=1), "", ""][:2]
     return key, rest.strip()
 
 
@@ -144,7 +147,7 @@ def format_initfile(params: Parameters) -> str:
 def read_initfile(path: Path) -> tuple[Parameters, list[str]]:
     """Parameters and warnings from a file. Raises Recon3DError."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except FileNotFoundError:
         raise Recon3DError(path, "no such init file; start from examples/init_example.txt") from None
     except OSError as error:

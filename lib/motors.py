@@ -21,6 +21,8 @@ Values = NDArray[np.float64]
 GAMMA = "gamma"  # pseudo-motor of the 2017 set-up, made of phi and chi
 ROLES = ("tilt1", "tilt2", "omega")
 _STANDS_STILL_DEG = 1e-3  # a motor whose read-back varies by less than this has not been scanned
+_NEARLY_STILL_DEG = 0.02
+_MOST_OWN_POSITIONS = 0.75  # of the frames, on an axis that is not the only one scanned
 _NOISE_FLOOR_DEG = 1e-6  # differences below this are digits of the header, not of the motor
 
 
@@ -108,7 +110,9 @@ def _choose_setup(motors: Mapping[str, Values], options: RoleOptions) -> tuple[S
     named = {role: getattr(options, role) for role in ROLES if getattr(options, role) is not None}
     frame = options.tilt_frame
     if len(named) == 3:
-        return Setup("custom", **named, tilt_frame=frame or "sample"), "motors as given"
+        return Setup(
+            "custom", **named, tilt_frame=frame or ("lab" if named["tilt2"] == GAMMA else "sample")
+        ), "motors as given"
     chosen, why = _preset(motors, options.setup, ignored=named)
     overrides = {**named, **({"tilt_frame": frame} if frame else {})}
     if overrides:
@@ -263,7 +267,9 @@ def group_axes(values: tuple[Values, Values, Values], tolerance_deg: float | Non
 
     Values are grouped by gaps: of the groupings that the gaps of each angle suggest, the three are
     taken that together give every frame a place of its own on the fullest grid of the fewest
-    positions. With a tolerance, gaps above it separate positions and that is all.
+    positions. Only where the two others stand still may nearly every frame have a position of its own
+    on one axis: else any motor that drifts would do. With a tolerance, gaps above it separate positions
+    and that is all.
     """
     if tolerance_deg is not None:
         return [_group_by_tolerance(v, tolerance_deg) for v in values]
@@ -271,13 +277,17 @@ def group_axes(values: tuple[Values, Values, Values], tolerance_deg: float | Non
 
     def score(n_taken: int, sizes: list[int], ratios: list[float]) -> float:
         full, shared = n_taken / math.prod(sizes), (n_frames - n_taken) / n_frames
-        return full - shared - 0.3 * sum(sizes) / n_frames + 0.01 * sum(min(r, 3.0) for r in ratios)
+        return full - shared - 0.3 * sum(sizes) / n_frames + 0.05 * sum(min(r, 3.0) for r in ratios)
 
+    ranges = np.array([np.ptp(v) for v in values])
+    alone = [bool((np.delete(ranges, i) < _NEARLY_STILL_DEG).all()) for i in range(3)]
     best: tuple[float, tuple[Axis, ...]] | None = None
     for combination in product(*(_candidates(v) for v in values)):
         axes = tuple(axis for _, axis in combination)
         sizes = [axis.positions.size for axis in axes]
         ratios = [ratio for ratio, _ in combination]
+        if any(n > _MOST_OWN_POSITIONS * n_frames and not a for n, a in zip(sizes, alone, strict=True)):
+            continue
         if best is not None and score(min(n_frames, math.prod(sizes)), sizes, ratios) <= best[0]:
             continue  # not even if every frame had a place of its own
         reached = score(np.unique(_cell_numbers(axes)).size, sizes, ratios)

@@ -25,7 +25,11 @@ def dark_sigma(values: NDArray[Any]) -> float:
     value, count = _distinct(values)
     negative = value < 0
     if count[negative].sum() >= _ENOUGH_NEGATIVE:
-        return float(np.sqrt(np.average(value[negative] ** 2, weights=count[negative])))
+        # zeros of rounded noise belong to both halves, and rounding adds a variance of 1/12
+        n_dark = 2 * count[negative].sum() + count[value == 0].sum()
+        variance = 2.0 * float(value[negative] ** 2 @ count[negative]) / float(n_dark)
+        rounded = np.array_equal(value, np.rint(value))
+        return math.sqrt(max(variance - rounded / 12.0, 0.0))
     dark = np.maximum(value, 0.0)
     up_to = np.cumsum(count)  # how many values are not above each
     squares = np.cumsum(dark**2 * count)

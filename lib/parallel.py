@@ -52,16 +52,25 @@ def world() -> Comm:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):  # RuntimeError: mpi4py found no MPI library
-        launched = next(
-            (int(os.environ[k]) for k in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE") if k in os.environ), 1
-        )
-        if launched > 1:
+        if _launched() > 1:
             raise Recon3DError(
                 "mpirun",
-                f"{launched} processes were started, but mpi4py with an MPI library is not installed",
+                f"{_launched()} processes were started, but mpi4py with an MPI library is not installed",
             ) from None
         return SerialComm()
-    return MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else SerialComm()
+    if MPI.COMM_WORLD.Get_size() > 1:
+        return MPI.COMM_WORLD
+    if _launched() > 1:
+        raise Recon3DError(
+            "mpirun",
+            f"{_launched()} processes were started, but each is alone: mpirun and mpi4py's MPI differ",
+        )
+    return SerialComm()
+
+
+def _launched() -> int:
+    """How many processes mpirun says that it has started."""
+    return next((int(os.environ[k]) for k in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE") if k in os.environ), 1)
 
 
 class OtherRankFailed(Exception):

@@ -1,117 +1,17 @@
-"""What an init file may say: every key declared once, with reader, unit, meaning and default.
-
-A reader takes a value as `initfile` parsed it (a word, or a list of values) and gives the field's
-type, or raises `Mistake` that says what would be right.
-"""
+"""What an init file may say: every key declared once, with reader, unit, meaning and default."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from . import readers
 from .errors import Recon3DError
 from .geometry import MODES, TILT_FRAMES, Geometry, bragg_angle
-
-Value = Any  # a word (str), or a list of values
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$", re.ASCII)
-
-
-class Mistake(ValueError):
-    """What is wrong with one value."""
-
-
-def shorten(text: str, longest: int = 40) -> str:
-    """Text fit for one line of an error message."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def _word(value: Value) -> str:
-    if not isinstance(value, str):
-        raise Mistake("must be one value; text with blanks needs quotes")
-    return value
-
-
-def _float(value: Value) -> float:
-    text = _word(value)
-    number = float(text) if _NUMBER.match(text) else math.nan
-    if not math.isfinite(number):
-        raise Mistake(f"'{shorten(text)}' is not a number")
-    return number
-
-
-def _integer(value: Value) -> int:
-    number = _float(value)
-    if number != int(number) or abs(number) > 2**53:
-        raise Mistake(f"'{shorten(_word(value))}' is not a whole number")
-    return int(number)
-
-
-def _ranged(
-    reader: Callable[[Value], Any], low: float | None, high: float | None = None, *, open_low: bool = False
-) -> Callable[[Value], Any]:
-    def read(value: Value) -> Any:
-        number = reader(value)
-        if low is not None and (number < low or (open_low and number == low)):
-            raise Mistake(f"{number} must be {'above' if open_low else 'at least'} {low:g}")
-        if high is not None and number > high:
-            raise Mistake(f"{number} must be at most {high:g}")
-        return number
-
-    return read
-
-
-_positive = _ranged(_float, 0, open_low=True)
-_not_negative = _ranged(_float, 0)
-_count = _ranged(_integer, 1)
-
-
-def _list_of(reader: Callable[[Value], Any], length: int | None = None) -> Callable[[Value], tuple[Any, ...]]:
-    def read(value: Value) -> tuple[Any, ...]:
-        items = value if isinstance(value, list) else [value]
-        if length is not None and len(items) != length:
-            raise Mistake(f"must be a list of {length} values, not {len(items)}")
-        return tuple(reader(item) for item in items)
-
-    return read
-
-
-def _choice(*allowed: str) -> Callable[[Value], str]:
-    def read(value: Value) -> str:
-        word = _word(value)
-        if word not in allowed:
-            raise Mistake(f"'{shorten(word)}' must be {' or '.join(allowed)}")
-        return word
-
-    return read
-
-
-def _either(word: str, meaning: Any, reader: Callable[[Value], Any]) -> Callable[[Value], Any]:
-    """A reader that takes one word (in any case) for `meaning` and gives everything else to another."""
-
-    def read(value: Value) -> Any:
-        if isinstance(value, str) and value.lower() == word.lower():
-            return meaning
-        try:
-            return reader(value)
-        except Mistake as mistake:
-            raise Mistake(f"{mistake} (nor {word})") from None
-
-    return read
-
-
-def _boolean(value: Value) -> bool:
-    return _choice("true", "false")(_word(value).lower()) == "true"
-
-
-def _path(value: Value) -> str:
-    if not _word(value):
-        raise Mistake("must not be empty")
-    return _word(value)
+from .readers import Value
 
 
 def _key(
@@ -121,7 +21,7 @@ def _key(
     return field(default=default, metadata={"group": group, "reader": reader, "text": text, "unit": unit})
 
 
-_XYZ = _list_of(_float, 3)
+_XYZ = readers.list_of(readers.real, 3)
 _SAMPLE, _MICROSCOPE, _VOLUME = "Sample and beam", "Microscope", "Volume"
 _RECONSTRUCTION, _SIMULATION, _FILES = "Reconstruction", "Simulation", "Files"
 _ORIGIN = (0.0, 0.0, 0.0)
@@ -131,42 +31,51 @@ _ORIGIN = (0.0, 0.0, 0.0)
 class Parameters:
     """The contents of an init file. Lengths in micrometres, angles in degrees, as in the file."""
 
-    path: str = _key(_FILES, _path, "folder of dataarray.npy, made by getdata.py; result goes here too")
+    path: str = _key(
+        _FILES, readers.text, "folder of dataarray.npy, made by getdata.py; result goes here too"
+    )
     output: str | None = _key(
-        _FILES, _either("None", None, _path), "another folder for the result", default=None
+        _FILES, readers.either("None", None, readers.text), "another folder for the result", default=None
     )
 
     unit_cell: tuple[float, ...] = _key(
-        _SAMPLE, _list_of(_positive, 6), "cell of the crystal [a,b,c,alpha,beta,gamma]", unit="A, deg"
+        _SAMPLE,
+        readers.list_of(readers.positive, 6),
+        "cell of the crystal [a,b,c,alpha,beta,gamma]",
+        unit="A, deg",
     )
-    hkl: tuple[int, ...] = _key(_SAMPLE, _list_of(_integer, 3), "the measured reflection [h,k,l]")
-    wavelength: float = _key(_SAMPLE, _positive, "wavelength of the beam", unit="A")
+    hkl: tuple[int, ...] = _key(
+        _SAMPLE, readers.list_of(readers.integer, 3), "the measured reflection [h,k,l]"
+    )
+    wavelength: float = _key(_SAMPLE, readers.positive, "wavelength of the beam", unit="A")
     sg_no: int | None = _key(
         _SAMPLE,
-        _either("None", None, _ranged(_integer, 1, 230)),
+        readers.either("None", None, readers.ranged(readers.integer, 1, 230)),
         "space group number; for the record",
         default=None,
     )
 
-    M: float = _key(_MICROSCOPE, _positive, "magnification: detector pixels per um of sample", unit="px/um")
-    mode: str = _key(_MICROSCOPE, _choice(*MODES), "plane of scattering", default="horizontal")
+    M: float = _key(
+        _MICROSCOPE, readers.positive, "magnification: detector pixels per um of sample", unit="px/um"
+    )
+    mode: str = _key(_MICROSCOPE, readers.choice(*MODES), "plane of scattering", default="horizontal")
     t_x: float | None = _key(
         _MICROSCOPE,
-        _either("None", None, _float),
+        readers.either("None", None, readers.real),
         "detector tilt about x (vertical mode); None: normal to the diffracted beam",
         unit="deg",
         default=None,
     )
     t_y: float | None = _key(
         _MICROSCOPE,
-        _either("None", None, _float),
+        readers.either("None", None, readers.real),
         "detector turn about the beam; must be 0 or None",
         unit="deg",
         default=None,
     )
     t_z: float | None = _key(
         _MICROSCOPE,
-        _either("None", None, _float),
+        readers.either("None", None, readers.real),
         "detector tilt about z (horizontal mode); None: normal to the diffracted beam",
         unit="deg",
         default=None,
@@ -182,35 +91,41 @@ class Parameters:
     )
     detector_center: tuple[float, ...] | str | None = _key(
         _MICROSCOPE,
-        _either("auto", "auto", _either("None", None, _list_of(_float, 2))),
+        readers.either("auto", "auto", readers.either("None", None, readers.list_of(readers.real, 2))),
         "image of the rotation axis [cx,cy] in the ROI; None: its middle; auto: from the data",
         unit="px",
         default=None,
     )
     drift: str = _key(
         _MICROSCOPE,
-        _choice("none", "correct"),
+        readers.choice("none", "correct"),
         "correct: shift the images of each omega to where the rotation says that they belong",
         default="none",
     )
     o11: int = _key(
-        _MICROSCOPE, _ranged(_integer, -1, 1), "flip of the image: px_x = cx + o11 x + o12 z", default=1
+        _MICROSCOPE,
+        readers.ranged(readers.integer, -1, 1),
+        "flip of the image: px_x = cx + o11 x + o12 z",
+        default=1,
     )
-    o12: int = _key(_MICROSCOPE, _ranged(_integer, -1, 1), "(see o11)", default=0)
+    o12: int = _key(_MICROSCOPE, readers.ranged(readers.integer, -1, 1), "(see o11)", default=0)
     o21: int = _key(
-        _MICROSCOPE, _ranged(_integer, -1, 1), "flip of the image: px_y = cy + o21 x + o22 z", default=0
+        _MICROSCOPE,
+        readers.ranged(readers.integer, -1, 1),
+        "flip of the image: px_y = cy + o21 x + o22 z",
+        default=0,
     )
-    o22: int = _key(_MICROSCOPE, _ranged(_integer, -1, 1), "(see o21)", default=1)
+    o22: int = _key(_MICROSCOPE, readers.ranged(readers.integer, -1, 1), "(see o21)", default=1)
     rock_width: float | None = _key(
         _MICROSCOPE,
-        _either("auto", None, _not_negative),
+        readers.either("auto", None, readers.not_negative),
         "FWHM of the resolution in the rocking direction; 0: ignore; auto: from the data",
         unit="deg",
         default=None,
     )
     roll_width: float | None = _key(
         _MICROSCOPE,
-        _either("auto", None, _not_negative),
+        readers.either("auto", None, readers.not_negative),
         "FWHM of the resolution in the rolling direction; 0: ignore; auto: from the data",
         unit="deg",
         default=None,
@@ -218,63 +133,72 @@ class Parameters:
 
     grain_pos: tuple[float, ...] = _key(_VOLUME, _XYZ, "middle of the volume", unit="um", default=_ORIGIN)
     grain_dim: tuple[float, ...] = _key(
-        _VOLUME, _list_of(_positive, 3), "full size of the volume", unit="um", default=(20.0, 20.0, 20.0)
+        _VOLUME,
+        readers.list_of(readers.positive, 3),
+        "full size of the volume",
+        unit="um",
+        default=(20.0, 20.0, 20.0),
     )
     grain_steps: tuple[int, ...] = _key(
-        _VOLUME, _list_of(_count, 3), "number of voxels", default=(100, 100, 100)
+        _VOLUME, readers.list_of(readers.count, 3), "number of voxels", default=(100, 100, 100)
     )
 
     method: str = _key(
-        _RECONSTRUCTION, _choice("mlem", "backprojection"), "how to reconstruct", default="backprojection"
+        _RECONSTRUCTION,
+        readers.choice("mlem", "backprojection"),
+        "how to reconstruct",
+        default="backprojection",
     )
     iterations: int = _key(
-        _RECONSTRUCTION, _count, "of mlem, at most; it stops when the misfit stands", default=8
+        _RECONSTRUCTION, readers.count, "of mlem, at most; it stops when the misfit stands", default=8
     )
     subsets: int | None = _key(
         _RECONSTRUCTION,
-        _either("auto", None, _count),
+        readers.either("auto", None, readers.count),
         "of omegas in mlem; auto: about 8 omegas in each",
         default=None,
     )
     completeness_cutoff: float = _key(
         _RECONSTRUCTION,
-        _ranged(_float, 0, 1),
+        readers.ranged(readers.real, 0, 1),
         "share of omegas at which a voxel must be lit to count as grain",
         default=0.5,
     )
     threshold: float | None = _key(
         _RECONSTRUCTION,
-        _either("auto", None, _not_negative),
+        readers.either("auto", None, readers.not_negative),
         "a pixel above this is lit; auto: from the noise of the dark pixels",
         unit="counts",
         default=None,
     )
     binarize: bool = _key(
-        _RECONSTRUCTION, _boolean, "sum lit (1) and dark (0) instead of counts", default=False
+        _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )
     tilt_frame: str | None = _key(
         _RECONSTRUCTION,
-        _either("auto", None, _choice(*TILT_FRAMES)),
+        readers.either("auto", None, readers.choice(*TILT_FRAMES)),
         "tilts above omega (sample) or fixed in the lab (lab); auto: as getdata.py found",
         default=None,
     )
     tilt_zero: tuple[float, ...] | None = _key(
         _RECONSTRUCTION,
-        _either("auto", None, _list_of(_float, 2)),
+        readers.either("auto", None, readers.list_of(readers.real, 2)),
         "motor positions [tilt1,tilt2] at which the mean orientation diffracts; auto: middle of the scan",
         unit="deg",
         default=None,
     )
     projection: str = _key(
         _RECONSTRUCTION,
-        _choice("mean", "exact"),
+        readers.choice("mean", "exact"),
         "geometry of the mean tilt for all tilts, or of each tilt pair (slower)",
         default="mean",
     )
-    omega_sign: int = _key(_RECONSTRUCTION, _integer, "1, or -1 where the motor turns left-handed", default=1)
+    omega_sign: int = _key(
+        _RECONSTRUCTION, readers.integer, "1, or -1 where the motor turns left-handed", default=1
+    )
     omega_exclude: tuple[tuple[float, ...], ...] = _key(
         _RECONSTRUCTION,
-        _list_of(_list_of(_float, 2)),
+        readers.list_of(readers.list_of(readers.real, 2)),
         "ranges of omega to leave out [[from,to],...]",
         unit="deg",
         default=(),
@@ -282,21 +206,28 @@ class Parameters:
 
     stem: str | None = _key(
         _SIMULATION,
-        _either("None", None, _path),
+        readers.either("None", None, readers.text),
         "folder and beginning of the names of the simulated frames",
         default=None,
     )
-    format: str = _key(_SIMULATION, _choice("edf"), "format of the frames", default="edf")
-    detx_size: int = _key(_SIMULATION, _count, "width of the simulated detector", unit="px", default=2048)
-    detz_size: int = _key(_SIMULATION, _count, "height of the simulated detector", unit="px", default=2048)
+    format: str = _key(_SIMULATION, readers.choice("edf"), "format of the frames", default="edf")
+    detx_size: int = _key(
+        _SIMULATION, readers.count, "width of the simulated detector", unit="px", default=2048
+    )
+    detz_size: int = _key(
+        _SIMULATION, readers.count, "height of the simulated detector", unit="px", default=2048
+    )
     ang_types: tuple[str, ...] = _key(
         _SIMULATION,
-        _list_of(_word, 3),
+        readers.list_of(readers.word, 3),
         "motors of tilt1, tilt2 and omega in the headers",
         default=("phi_upper", "phi_lower", "Omega"),
     )
     ang_steps: tuple[int, ...] = _key(
-        _SIMULATION, _list_of(_count, 3), "number of positions of tilt1, tilt2, omega", default=(7, 7, 60)
+        _SIMULATION,
+        readers.list_of(readers.count, 3),
+        "number of positions of tilt1, tilt2, omega",
+        default=(7, 7, 60),
     )
     ang_min: tuple[float, ...] = _key(
         _SIMULATION, _XYZ, "first positions", unit="deg", default=(-0.105, -0.105, 0.0)
@@ -306,70 +237,72 @@ class Parameters:
     )
     ang_mean: tuple[float, ...] = _key(
         _SIMULATION,
-        _list_of(_float, 2),
+        readers.list_of(readers.real, 2),
         "tilts at which the middle of the grain diffracts",
         unit="deg",
         default=(0.0, 0.0),
     )
     ang_width: tuple[float, ...] = _key(
         _SIMULATION,
-        _list_of(_not_negative, 2),
+        readers.list_of(readers.not_negative, 2),
         "largest deviation from ang_mean inside the grain",
         unit="deg",
         default=(0.05, 0.05),
     )
     sim_grain: tuple[float, ...] | None = _key(
         _SIMULATION,
-        _either("auto", None, _list_of(_positive, 3)),
+        readers.either("auto", None, readers.list_of(readers.positive, 3)),
         "semi-axes of the grain; auto: 0.4 of grain_dim",
         unit="um",
         default=None,
     )
-    sim_subgrains: int = _key(_SIMULATION, _count, "number of subgrains", default=4)
+    sim_subgrains: int = _key(_SIMULATION, readers.count, "number of subgrains", default=4)
     sim_points: int = _key(
-        _SIMULATION, _ranged(_integer, 1000), "points that sample the grain", default=200_000
+        _SIMULATION, readers.ranged(readers.integer, 1000), "points that sample the grain", default=200_000
     )
     sim_counts: float = _key(
         _SIMULATION,
-        _positive,
+        readers.positive,
         "photons where the ray along the longest diameter diffracts with all its length",
         unit="counts",
         default=400.0,
     )
     sim_offset: float = _key(
-        _SIMULATION, _not_negative, "dark level of the detector", unit="counts", default=100.0
+        _SIMULATION, readers.not_negative, "dark level of the detector", unit="counts", default=100.0
     )
     sim_read_noise: float = _key(
-        _SIMULATION, _not_negative, "rms of the read noise", unit="counts", default=2.0
+        _SIMULATION, readers.not_negative, "rms of the read noise", unit="counts", default=2.0
     )
     sim_background: str | None = _key(
         _SIMULATION,
-        _either("None", None, _path),
+        readers.either("None", None, readers.text),
         "folder and beginning of the names of the background frames",
         default=None,
     )
-    sim_background_frames: int = _key(_SIMULATION, _count, "number of background frames", default=10)
+    sim_background_frames: int = _key(_SIMULATION, readers.count, "number of background frames", default=10)
     sim_jitter: float = _key(
         _SIMULATION,
-        _ranged(_float, 0, 0.25),
+        readers.ranged(readers.real, 0, 0.25),
         "jitter of the motors, in steps (largest deviation)",
         default=0.0,
     )
     sim_center_offset: tuple[float, ...] = _key(
         _SIMULATION,
-        _list_of(_float, 2),
+        readers.list_of(readers.real, 2),
         "image of the rotation axis, from the middle of the detector",
         unit="px",
         default=(0.0, 0.0),
     )
     sim_drift: float = _key(
         _SIMULATION,
-        _not_negative,
+        readers.not_negative,
         "rms shift of the images of an omega along each axis",
         unit="px",
         default=0.0,
     )
-    sim_seed: int = _key(_SIMULATION, _ranged(_integer, 0), "seed of the random numbers", default=0)
+    sim_seed: int = _key(
+        _SIMULATION, readers.ranged(readers.integer, 0), "seed of the random numbers", default=0
+    )
 
     @property
     def folder(self) -> Path:

@@ -37,7 +37,8 @@ def draw_slices(path: Path, axes_um: list[Array], found: Grain, true: Grain, com
             plots[row, 2], completeness[tuple(cut)], axes_um, normal, "completeness, outline: truth"
         )
         u, v = (axes_um[i] for i in range(3) if i != normal)
-        plots[row, 2].contour(u, v, true[1][tuple(cut)].T, levels=[0.5], colors="w", linewidths=1)
+        if u.size > 1 and v.size > 1:
+            plots[row, 2].contour(u, v, true[1][tuple(cut)].T, levels=[0.5], colors="w", linewidths=1)
         figure.colorbar(shape, ax=plots[row, 2], shrink=0.8)
         plots[row, 3].axis("off")
     key = plots[0, 3]

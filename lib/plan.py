@@ -153,7 +153,11 @@ def check_parameters(params: GetdataParameters) -> None:
             raise Recon3DError(
                 "--bin", f"imgsize {params.imgsize[0]},{params.imgsize[1]} is no multiple of {params.bin}"
             )
-    if not params.outputdirname or Path(params.outputdirname).name != params.outputdirname:
+    if (
+        not params.outputdirname
+        or params.outputdirname in (".", "..")
+        or (Path(params.outputdirname).name != params.outputdirname)
+    ):
         raise Recon3DError("outputdirname", f"'{params.outputdirname}' must be a plain folder name")
     present = [name for name in store.FILES if (params.folder / name).exists()]
     if present and not params.overwrite:

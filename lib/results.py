@@ -26,6 +26,9 @@ def check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Recon3DError(folder, f"cannot be made ({error.strerror}); choose another output") from None
+    for name in RESULT_FILES:
+        if (folder / name).is_dir():
+            raise Recon3DError(folder / name, "is a folder; remove it or choose another output")
     if not os.access(folder, os.W_OK):
         raise Recon3DError(folder, "cannot be written; choose another folder with the key output")
 

@@ -13,7 +13,7 @@ from . import noise, store
 from .alignment import Alignment
 from .backprojection import Block, Views
 from .errors import Recon3DError
-from .geometry import OMEGA_AXIS, roi_center, voxel_axis
+from .geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
 from .parallel import Comm, together
 from .parameters import Parameters
 from .store import ArrayFile, Scan
@@ -208,6 +208,8 @@ def _tilt_frame(params: Parameters, scan: Scan, warnings: list[str]) -> str:
     if params.tilt_frame and found and params.tilt_frame != found:
         warnings.append(f"tilt_frame {params.tilt_frame} of the init file overrides {found} of {store.INFO}")
     tilt_frame = params.tilt_frame or found or "sample"
+    if tilt_frame not in TILT_FRAMES:
+        raise Recon3DError(scan.folder / store.INFO, f"tilt_frame '{tilt_frame}' must be sample or lab")
     if tilt_frame == "lab" and 1 in scan.shape[:2]:
         raise Recon3DError("tilt_frame", "lab needs a scan of both tilts, one of them has a single position")
     return str(tilt_frame)

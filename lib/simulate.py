@@ -92,23 +92,33 @@ def _check(params: Parameters, quiet: bool) -> None:
     if params.stem is None:
         raise Recon3DError("key stem", "is missing: folder and beginning of the names of the frames")
     background = [params.sim_background] if params.sim_background else []
-    for name in (params.stem, *background):
-        folder, prefix = Path(name).parent, Path(name).name
-        if folder.is_dir() and any(p.name.startswith(prefix) for p in folder.glob("*.edf")):
-            raise Recon3DError(f"{name}*.edf", "files exist; remove them or choose another stem")
-        folder.mkdir(parents=True, exist_ok=True)
-    if (
-        params.sim_background
-        and Path(params.sim_background).parent == _stem(params).parent
-        and (Path(params.sim_background).name.startswith(_stem(params).name))
-    ):
-        raise Recon3DError(
-            "key sim_background", f"names like '{_stem(params).name}...' would count as frames"
-        )
+    if any(not name or name.split() != [name] for name in params.ang_types):
+        raise Recon3DError("key ang_types", "motor names must be words without blanks")
+    _check_stems(_stem(params), [Path(name) for name in background])
     n_frames = math.prod(params.ang_steps) + (params.sim_background_frames if background else 0)
     n_bytes = n_frames * (2 * params.detx_size * params.detz_size + _HEADER_BYTES)
     if not quiet:
         print(f"{n_frames} files, {n_bytes / 1e6:.0f} MB, go to {_stem(params).parent}", flush=True)
+
+
+def _check_stems(frames: Path, background: list[Path]) -> None:
+    """Names that are free and that cannot be taken for each other; makes their folders."""
+    for stem in (frames, *background):
+        if not stem.name:
+            raise Recon3DError(f"stem {stem}", "must end with the beginning of the names of the files")
+        if stem.parent.is_dir() and any(p.name.startswith(stem.name) for p in stem.parent.glob("*.edf")):
+            raise Recon3DError(f"{stem}*.edf", "files exist; remove them or choose another stem")
+    if frames.with_name("truth.npy").exists():
+        raise Recon3DError(frames.with_name("truth.npy"), "exists; choose another folder for this scan")
+    for dark in background:
+        if dark.parent != frames.parent:
+            continue
+        if dark.name.startswith(frames.name):
+            raise Recon3DError("key sim_background", f"names like '{frames.name}...' would count as frames")
+        if frames.name.startswith(dark.name):
+            raise Recon3DError("key stem", f"names like '{dark.name}...' would count as background")
+    for stem in (frames, *background):
+        stem.parent.mkdir(parents=True, exist_ok=True)
 
 
 def prepare(params: Parameters) -> Simulation:

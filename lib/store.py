@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -51,15 +52,18 @@ class ArrayFile:
                 }[version]
                 self.shape, fortran, self.dtype = read_header(stream)
                 self.offset = stream.tell()
-        except (ValueError, KeyError) as error:
-            raise Recon3DError(path, f"is not a .npy file ({error}); make it again with getdata.py") from None
         except FileNotFoundError:
             raise Recon3DError(path, "no such file; getdata.py makes it") from None
+        except Exception as error:  # numpy's reader of damaged headers raises of all kinds
+            reason = " ".join(str(error).split())
+            raise Recon3DError(
+                path, f"is not a .npy file ({reason}); make it again with getdata.py"
+            ) from None
         if fortran:
             raise Recon3DError(path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)")
-        if self.dtype.kind not in "uif":
-            raise Recon3DError(path, f"holds {self.dtype}; it must hold integers or floats")
-        expected = self.offset + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        if self.dtype.kind not in "uif" or self.dtype == np.float16:
+            raise Recon3DError(path, f"holds {self.dtype}; it must hold integers, float32 or float64")
+        expected = self.offset + math.prod(self.shape) * self.dtype.itemsize
         if path.stat().st_size < expected:
             raise Recon3DError(path, f"cut short: {path.stat().st_size} of {expected} bytes; make it again")
         self._handle = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
@@ -156,6 +160,8 @@ def read_scan(folder: Path) -> Scan:
             info = json.loads((folder / INFO).read_text())
         except ValueError as error:
             raise Recon3DError(folder / INFO, f"is not JSON ({error})") from None
+        if not isinstance(info, dict):
+            raise Recon3DError(folder / INFO, "must hold a JSON object, as getdata.py writes it")
     return Scan(folder, shape, dtype, axes[0], axes[1], axes[2], measured, info)
 
 
@@ -172,6 +178,8 @@ def _read_axis(path: Path, length: int) -> NDArray[np.float64]:
     values = _load(path)
     if values.shape != (length,):
         raise Recon3DError(path, f"has shape {values.shape}; the array has {length} positions on this axis")
+    if values.dtype.kind not in "uif":
+        raise Recon3DError(path, f"holds {values.dtype}; it must hold angles in degrees")
     values = values.astype(np.float64)
     if not np.isfinite(values).all() or (np.diff(values) <= 0).any():
         raise Recon3DError(path, "must hold finite, ascending angles in degrees")
