@@ -299,7 +299,8 @@ class RoiReader:
         rows_at_once = _MOST_BUFFERS // 2
         for first in range(0, roi.height, rows_at_once):
             rows = self._pixels[first : first + rows_at_once].view(np.uint8)
-            buffers = [piece for row in rows for piece in (memoryview(row), dustbin)][:-1]
+            buffers = [piece for row in rows for piece in (memoryview(row), dustbin)]
+            buffers[-1] = dustbin[: (row_length - roi.x0 - roi.width) * size]  # to the end of the row
             start = ((roi.y0 + first) * row_length + roi.x0) * size
             self._calls.append((start, buffers, sum(len(piece) for piece in buffers)))
 

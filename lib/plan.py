@@ -131,7 +131,9 @@ def make_plan(params: GetdataParameters, comm: Comm) -> Plan:
     data = _scan_headers(params.datadir, params.dataname, comm, params, "headers")
     background = None
     if params.has_background_files:
-        background = _scan_headers(params.bgdir, params.bgname, comm, params, "background headers")
+        background = _scan_headers(
+            params.bgdir, params.bgname, comm, params, "background headers", motors_needed=False
+        )
     plan: Plan | None = None
     with together(comm):
         if comm.rank == 0 and data is not None:
@@ -201,8 +203,14 @@ def frame_name(info: FrameInfo) -> str:
     return f"{info.path}{info.dataset}[{info.index}]" if info.dataset or info.index else info.path
 
 
+def _some(motors: dict[str, float], info: FrameInfo) -> dict[str, float]:
+    if not motors:
+        raise Recon3DError(frame_name(info), "has no motors in its header")
+    return motors
+
+
 def _scan_headers(
-    folder: str, stem: str, comm: Comm, params: GetdataParameters, label: str
+    folder: str, stem: str, comm: Comm, params: GetdataParameters, label: str, *, motors_needed: bool = True
 ) -> Scanned | None:
     """Read the headers, each rank those of some files; the result is on rank 0 only."""
     units: list[str] = []
@@ -220,10 +228,9 @@ def _scan_headers(
         for number in mine:
             try:
                 for info, motors in reader.read(units[number]):
-                    if not motors:
-                        raise Recon3DError(frame_name(info), "has no motors in its header")
+                    if motors_needed:
+                        table.add(_some(motors, info))
                     frames.append(info)
-                    table.add(motors)
             except Recon3DError as error:
                 problems.append((error.where, error.what))
             progress.advance()

@@ -62,7 +62,7 @@ def describe(
         "cleaning": _cleaning(params, plan, counts, factors),
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
         "warnings": plan.warnings,
-        "files": list(dict.fromkeys(Path(f.path).name + f.dataset for f in plan.frames)),
+        "files": [Path(f.path).name + f.dataset for f in plan.frames],
     }
 
 

@@ -14,7 +14,7 @@ _EDGE_NOISE, _EDGE_SHARE = 10.0, 0.15  # how bright an edge must be: in spreads 
 _SMALLEST = 8  # pixels; smaller pictures are all edge
 _WINDOW = 9  # omegas that count as neighbours
 _WEAK, _STRONG = 0.5, 1.6  # of the intensity of the neighbours
-_DARK_FRAME = 0.15
+_DARK_FRAME, _DARK_SCATTER = 0.15, 6.0  # of the intensity around; and in usual deviations from it
 
 
 def list_omegas(omega_deg: Array, chosen: NDArray[np.bool_], most: int = 6) -> str:
@@ -76,7 +76,10 @@ def dark_frames(table: Array) -> NDArray[np.bool_]:
     excess = table - np.nanmin(table)
     filled = np.where(np.isfinite(excess), excess, 0.0)
     around = running_median(filled, 5)
-    return np.isfinite(excess) & (around > 0.3 * around.max()) & (filled < _DARK_FRAME * around)
+    bright = np.isfinite(excess) & (around > 0.3 * around.max())
+    drop = around - filled
+    usual = 1.4826 * np.median(np.abs(drop[bright])) if bright.any() else 0.0  # how much intensities scatter
+    return np.asarray(bright & (filled < _DARK_FRAME * around) & (drop > _DARK_SCATTER * usual))
 
 
 def find_warnings(
@@ -118,7 +121,7 @@ def find_warnings(
             f"{np.nanmax(ratio):.0%} of that around: another grain passing? See the contact sheet, "
             "and omega_exclude in the init file"
         )
-    if table.shape[1] >= 5 and (dark := dark_frames(table)).any() and not (ratio < _WEAK).any():
+    if table.shape[1] >= _WINDOW and (dark := dark_frames(table)).any() and not (ratio < _WEAK).any():
         found.append(
             f"{dark.sum()} single frames are dark between bright ones, at omega "
             f"{list_omegas(omega_deg, np.asarray(dark.any(axis=0)))}: shutter or beam?"

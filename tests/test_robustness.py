@@ -79,6 +79,16 @@ def test_skip_bad_does_without_them(tmp_path: Path, run: Any, ranks: int | None)
         assert f"skipped {path}" in done.stderr
 
 
+def test_background_files_need_no_motors(tmp_path: Path) -> None:
+    write_scan(tmp_path / "scan", SHAPE)
+    for n in range(3):
+        edf.write_frame(tmp_path / f"dark_{n}.edf", np.full((20, 24), 90 + n, np.uint16), {})
+    command = arguments(tmp_path / "scan", tmp_path / "out")
+    command[2:4] = [str(tmp_path), "dark_"]
+    assert serial(*command) == 0
+    np.testing.assert_array_equal(result(tmp_path / "out")[0][1, 1, 1], blob((1, 1, 1)).T - 91)
+
+
 def test_nothing_but_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in write_scan(tmp_path / "scan", (1, 1, 2)).values():
         path.write_bytes(b"")
