@@ -70,8 +70,10 @@ def read_headers(path: str) -> list[Frame]:
         if frame.swap_needed():
             dtype = dtype.newbyteorder()
         n_bytes = math.prod(shape) * dtype.itemsize
+        packed = compressed or frame._data_compression is not None  # left to fabio
         available = frame.blobsize if compressed else size - frame.start
-        if frame.incomplete_data or available < n_bytes:
+        torn = frame.incomplete_data if packed else False  # fabio believes the key Size, we the shape
+        if torn or (available < n_bytes and (compressed or not packed)):
             known = "" if compressed else f" ({available} of {n_bytes} bytes)"
             raise Recon3DError(
                 path, f"cut short{known}: {shape[1]} x {shape[0]} pixels do not fit; copy it again"
@@ -79,21 +81,24 @@ def read_headers(path: str) -> list[Frame]:
         info = FrameInfo(
             path=path,
             index=index,
-            offset=None if compressed else int(frame.start),
+            offset=None if packed else int(frame.start),
             dtype=dtype.str,
             shape_yx=(int(shape[0]), int(shape[1])),
             ring_current_ma=ring_current_ma(frame.header),
-            excess_bytes=_excess(image, size - frame.start - n_bytes) if index + 1 == image.nframes else 0,
+            excess_bytes=_excess(image, size, n_bytes) if index + 1 == image.nframes else 0,
         )
         found.append((info, read_motors(path, frame.header)))
     return found
 
 
-def _excess(image: EdfImage, uncompressed: int) -> int:
-    """Bytes after the last pixel; in a compressed file fabio has found them to be no frame."""
+def _excess(image: EdfImage, file_size: int, n_bytes: int) -> int:
+    """Bytes after the last pixel and its padding; in a compressed file fabio found them to be no frame."""
     if not image.filename.endswith(".edf"):
         return 0 if not image.incomplete_file else _compressed_excess(image)
-    return max(0, uncompressed)
+    last = image._frames[-1]
+    if last._data_compression is not None or last.start + last.blobsize == file_size:
+        return 0
+    return max(0, file_size - last.start - n_bytes)
 
 
 def _compressed_excess(image: EdfImage) -> int:

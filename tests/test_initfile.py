@@ -381,6 +381,9 @@ REFUSED = [
     ("sim_jitter -0.01", "must be at least 0"),
     ("sim_jitter 0.26", "must be at most 0.25"),
     ("sim_seed -1", "must be at least 0"),
+    ("sim_drift -1", "must be at least 0"),
+    ("sim_center_offset 1", "must be a list of 2 values, not 1"),
+    ("drift maybe", "'maybe' must be"),
     ("hkl [2,0,0", "has a [ that is not closed"),
     ("hkl 2,0,0]", "has a ] too many"),
     ("hkl [2,0,0]]", "has a ] too many"),
@@ -712,6 +715,9 @@ PARAMETERS = st.fixed_dictionaries(
         "sim_background": maybe(NAME),
         "sim_background_frames": COUNT,
         "sim_jitter": st.floats(0, 0.25),
+        "sim_center_offset": st.tuples(NUMBER, NUMBER),
+        "sim_drift": NOT_NEGATIVE,
+        "drift": st.sampled_from(["none", "correct"]),
         "sim_seed": st.integers(0, 2**53),
     }
 )
