@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import kernels_em, mlem
+from . import kernels, mlem
 from .backprojection import Views
 from .bands import Bands
 from .mlem import Maps, Model, NoExchange, View
@@ -132,7 +132,7 @@ class Trial:
             matrix, shift = self.views.matrix[k], self.views.shift[k]
             hit = np.zeros(image.shape[0], dtype=np.bool_)
             cover = np.zeros(self.xyz_um.shape[0], dtype=np.float32)
-            kernels_em.mark_pixels(self.xyz_um, matrix, shift, scan.shape, hit, cover)
+            kernels.mark_pixels(self.xyz_um, matrix, shift, scan.shape, hit, cover)
             pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
             omega, measured = setting.omega(scan.chosen[k]), scan.measured[k]
             sees = response(setting.tilt_frame, setting.params.mode, *scan.axes_deg, grid, resolution, omega)

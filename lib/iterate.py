@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from threadpoolctl import threadpool_limits
 
-from . import kernels_em, mlem, shape
+from . import kernels, mlem, shape
 from .bands import Bands
 from .hull import Hull, Look, find_hull
 from .mlem import Maps, Model, View
@@ -115,7 +115,7 @@ def _view(
     n_x, n_y = setting.views.detector_shape
     hit = np.zeros(n_x * n_y, dtype=np.bool_)
     cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
-    kernels_em.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
+    kernels.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
     pixels = np.flatnonzero(hit)
     measured = setting.measured(k)
     axes = setting.relative_axes_deg()

@@ -3,6 +3,9 @@
 `flat` arrays hold one row per detector pixel with the tilt pairs contiguous: gathering is bound by
 memory, and this is the layout in which a voxel reads whole cache lines. A set of omegas shares one
 `flat`; omega k owns the pixels of the box boxes[k] = (x0, y0, n_x, n_y) from row first_row[k] on.
+
+The bilinear pair works on one omega and a list of voxels: its images hold one row per active pixel, and
+row_of (n_x * n_y of the ROI) gives the row of a pixel, -1 where it is not active.
 """
 
 from __future__ import annotations
@@ -192,71 +195,67 @@ def gather_exact(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _corners(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y, rows, weights):  # type: ignore[no-untyped-def]
-    """Rows and bilinear weights of the four pixels about a projection; weight 0 off the detector."""
-    px = matrix[k, 0, 0] * x + matrix[k, 0, 1] * y + matrix[k, 0, 2] * z + shift[k, 0]
-    py = matrix[k, 1, 0] * x + matrix[k, 1, 1] * y + matrix[k, 1, 2] * z + shift[k, 1]
-    if not (px > -1.0 and py > -1.0 and px < n_x and py < n_y):
-        return False
+def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
+    """Lower pixel of the four around the projection of a point, and its distance from it."""
+    px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0]
+    py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1]
     ix, iy = int(np.floor(px)), int(np.floor(py))
-    x0, y0, w, h = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
-    for c in range(4):
-        jx, jy = ix + (c >> 1), iy + (c & 1)
-        weight = (1.0 - abs(px - jx)) * (1.0 - abs(py - jy))
-        if jx < 0 or jy < 0 or jx >= n_x or jy >= n_y:
-            weight = 0.0
-        jx, jy = min(max(jx - x0, 0), w - 1), min(max(jy - y0, 0), h - 1)
-        rows[c] = first_row[k] + jx * h + jy
-        weights[c] = weight
-    return True
+    return ix, iy, np.float32(px - ix), np.float32(py - iy)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def scatter_bilinear(maps, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
+    """image[row(u)] += sum over voxels of P[u, v] maps[v]; maps (n_voxels, n), image (n_rows, n)."""
+    one = np.float32(1.0)
+    for v in range(maps.shape[0]):
+        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
+        source = maps[v]
+        for corner in range(4):
+            i, j = ix + (corner >> 1), iy + (corner & 1)
+            if i < 0 or j < 0 or i >= shape[0] or j >= shape[1]:
+                continue
+            row = row_of[i * shape[1] + j]
+            if row < 0:
+                continue
+            weight = (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
+            target = image[row]
+            for s in range(source.size):
+                target[s] += weight * source[s]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def gather_bilinear(image, xyz, matrix, shift, shape, row_of, maps):  # type: ignore[no-untyped-def]
+    """maps[v] += sum over pixels of P[u, v] image[row(u)]: the adjoint of `scatter_bilinear`."""
+    one = np.float32(1.0)
+    for v in range(maps.shape[0]):
+        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
+        target = maps[v]
+        for corner in range(4):
+            i, j = ix + (corner >> 1), iy + (corner & 1)
+            if i < 0 or j < 0 or i >= shape[0] or j >= shape[1]:
+                continue
+            row = row_of[i * shape[1] + j]
+            if row < 0:
+                continue
+            weight = (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
+            source = image[row]
+            for s in range(target.size):
+                target[s] += weight * source[s]
 
 
 @numba.njit(cache=True, nogil=True)
-def gather_linear(  # type: ignore[no-untyped-def]
-    values, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
-):
-    """Add to values (n, n_maps) float32 the bilinear mean of the four maps about each projection.
-
-    The exact adjoint of `scatter_linear`: pixels off the detector contribute nothing. The voxels are
-    those of `gather_nearest`; flat (n_rows, n_maps) of any type.
-    """
-    n_x, n_y = detector_shape
-    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
-    for v in range(chosen.size):
-        x, y, z = _centre(chosen[v], xs, ys, zs)
-        total = values[v]
-        for k in range(matrix.shape[0]):
-            if not _corners(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y, rows, weights):
+def mark_pixels(xyz, matrix, shift, shape, hit, cover):  # type: ignore[no-untyped-def]
+    """Mark the pixels (n_x * n_y) that the voxels hit; cover (n_voxels,) is their weight on the detector."""
+    for v in range(xyz.shape[0]):
+        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
+        total = 0.0
+        for corner in range(4):
+            i, j = ix + (corner >> 1), iy + (corner & 1)
+            if i < 0 or j < 0 or i >= shape[0] or j >= shape[1]:
                 continue
-            r0, r1, r2, r3 = flat[rows[0]], flat[rows[1]], flat[rows[2]], flat[rows[3]]
-            w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
-            for s in range(total.size):
-                low = w0 * np.float32(r0[s]) + w1 * np.float32(r1[s])
-                total[s] += low + (w2 * np.float32(r2[s]) + w3 * np.float32(r3[s]))
-
-
-@numba.njit(cache=True, nogil=True)
-def scatter_linear(  # type: ignore[no-untyped-def]
-    values, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
-):
-    """Add values (n, n_maps) float32 of the chosen voxels to flat (n_rows, n_maps) float32, bilinearly.
-
-    The forward projection P_w: a voxel's maps spread over the four pixels about its projection.
-    """
-    n_x, n_y = detector_shape
-    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
-    for v in range(chosen.size):
-        x, y, z = _centre(chosen[v], xs, ys, zs)
-        mine = values[v]
-        for k in range(matrix.shape[0]):
-            if not _corners(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y, rows, weights):
-                continue
-            for c in range(4):
-                if weights[c] == 0.0:
-                    continue
-                weight, target = weights[c], flat[rows[c]]
-                for s in range(mine.size):
-                    target[s] += weight * mine[s]
+            hit[i * shape[1] + j] = True
+            total += (fx if corner >> 1 else 1.0 - fx) * (fy if corner & 1 else 1.0 - fy)
+        cover[v] = total
 
 
 @numba.njit(cache=True, nogil=True)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import kernels_em
+from . import kernels
 
 Maps = NDArray[np.float32]
 
@@ -71,17 +71,13 @@ class Model:
     def project(self, view: View, maps: Maps) -> Maps:
         """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, maps (n_voxels, n_pairs)."""
         image = np.zeros((view.pixels.size, maps.shape[1]), dtype=np.float32)
-        kernels_em.scatter_bilinear(
-            maps, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), image
-        )
+        kernels.scatter_bilinear(maps, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), image)
         return image @ view.response.T
 
     def backproject(self, view: View, values: Maps, maps: Maps) -> None:
         """Add the adjoint of `project` of values (n_rows, n_scanned) to maps (n_voxels, n_pairs)."""
         image = values @ view.response
-        kernels_em.gather_bilinear(
-            image, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), maps
-        )
+        kernels.gather_bilinear(image, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), maps)
 
     def sensitivity(self, views: list[View]) -> Maps:
         """What a unit of each voxel and orientation adds to the counts of these views."""

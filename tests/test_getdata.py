@@ -510,7 +510,7 @@ def test_json_tells_how_the_array_was_made(mixed: MixedRuns) -> None:
     assert Path(info["datadir"]) == (mixed.folder / "raw").resolve()
     names = {p.name for p in (mixed.folder / "raw").glob("scan_*") if not p.name.endswith(".bak")}
     assert set(info["files"]) == names
-    assert len(info["files"]) == info["n_files"] == 48
+    assert len(info["files"]) == info["n_frames"] == 58  # that of each frame
 
 
 def test_standard_output_is_the_path_and_a_summary(mixed: MixedRuns) -> None:

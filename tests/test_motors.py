@@ -382,10 +382,10 @@ SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 @SLOW
 @given(data=st.data(), equal=st.booleans(), jitter=st.floats(0, 0.25), seed=st.integers(0, 2**32 - 1))
 def test_positions_come_back_from_jitter(data: st.DataObject, equal: bool, jitter: float, seed: int) -> None:
-    """Any start and steps, equal or not, up to a tenth of the positions missing, frames in any order."""
+    """Any start and steps, some of the positions missing, frames in any order."""
     axes = [data.draw(axis_values(equal=equal)) for _ in range(3)]
     places = full_grid([axis.size for axis in axes], seed)
-    n_missing = data.draw(st.integers(0, places.shape[1] // 10))
+    n_missing = data.draw(st.integers(0, places.shape[1] // (5 if equal else 10)))
     places = places[:, n_missing:]
     assume(all(np.unique(p).size == axis.size for p, axis in zip(places, axes, strict=True)))
     found = group_axes(read_back(axes, places, jitter, seed))
@@ -446,9 +446,17 @@ def test_an_interrupted_scan(fraction: float) -> None:
     assert_grouped(group_axes(read_back(done, places, 0.08, seed=7)), done, places, 0.08)
 
 
-@pytest.mark.parametrize("measured", [0.55, 0.65])
-def test_more_than_half_of_the_grid_is_enough(measured: float) -> None:
-    axes = [np.arange(5) * 0.032, np.arange(4) * 0.0585, np.arange(6) * 0.8]
+FINE_XFAIL = pytest.mark.xfail(
+    strict=True, reason="beside tilts that span under 0.02 degrees, omega may have a position for each frame"
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "measured"),
+    [(0.032, 0.55), (0.032, 0.65), (0.032, 0.75), pytest.param(0.003, 0.55, marks=FINE_XFAIL), (0.003, 0.75)],
+)
+def test_more_than_half_of_the_grid_is_enough(step: float, measured: float) -> None:
+    axes = [np.arange(5) * step, np.arange(4) * step, np.arange(6) * 0.8]
     places = full_grid((5, 4, 6), seed=8)[:, : int(measured * 120)]
     assert_grouped(group_axes(read_back(axes, places, 0.08, seed=9)), axes, places, 0.08)
 
