@@ -23,7 +23,9 @@ PURE = (
     "colours",
     "mlem",
     "shape",
-    "kernels_em",
+    "alignment",
+    "spots",
+    "cleaning",
 )
 BLOCKED = ("mpi4py", "fabio", "h5py")
 
