@@ -61,7 +61,7 @@ class ArrayFile:
             ) from None
         if fortran:
             raise Recon3DError(path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)")
-        if self.dtype.kind not in "uif" or self.dtype == np.float16:
+        if self.dtype.kind not in "uif" or (self.dtype.kind == "f" and self.dtype.itemsize not in (4, 8)):
             raise Recon3DError(path, f"holds {self.dtype}; it must hold integers, float32 or float64")
         expected = self.offset + math.prod(self.shape) * self.dtype.itemsize
         if path.stat().st_size < expected:
