@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -40,8 +41,8 @@ ang_steps [7,7,{n_omega}]
 ang_min [-0.105,-0.105,0]
 ang_max [0.105,0.105,{last}]
 ang_width [0.07,0.07]
-sim_points 150000
-sim_counts {counts}
+sim_points 80000
+sim_counts 1
 rock_width 0.03
 roll_width 0.05
 completeness_cutoff 0.7
@@ -58,18 +59,29 @@ class Case:
     center_error_px: float = 0.0
 
 
+@cache
+def expected_counts(n_omega: int, range_deg: float) -> np.ndarray:
+    """The scan without noise, for one photon in the brightest pixels."""
+    text = INIT.format(folder="x", n_omega=n_omega, last=range_deg * (1 - 1 / n_omega))
+    params, _ = parse(text, "benchmark")
+    simulation = simulate.prepare(params)
+    tilt1, tilt2, omega = simulation.axes_deg
+    expected = np.empty((*params.ang_steps, params.detx_size, params.detz_size), dtype=np.float32)
+    for i, j, k in np.ndindex(*params.ang_steps):
+        expected[i, j, k] = simulate.expected_frame(simulation, tilt1[i], tilt2[j], omega[k])
+    return expected
+
+
 def make_scan(case: Case, folder: Path) -> tuple[Parameters, np.ndarray, np.ndarray]:
     """Write the array and its axes; returns the parameters, the true orientation and mask."""
     last = case.range_deg * (1 - 1 / case.n_omega)
-    text = INIT.format(folder=folder, n_omega=case.n_omega, last=last, counts=case.counts)
+    text = INIT.format(folder=folder, n_omega=case.n_omega, last=last)
     params, _ = parse(text, "benchmark")
     simulation = simulate.prepare(params)
-    rng = np.random.default_rng(5)
     axes = simulation.axes_deg
-    counts = np.empty((*params.ang_steps, params.detx_size, params.detz_size), dtype=np.uint16)
-    for i, j, k in np.ndindex(*params.ang_steps):
-        counts[i, j, k] = rng.poisson(simulate.expected_frame(simulation, axes[0][i], axes[1][j], axes[2][k]))
-    np.save(folder / "dataarray.npy", counts)
+    expected = expected_counts(case.n_omega, case.range_deg)
+    counts = np.random.default_rng(5).poisson(case.counts * expected)
+    np.save(folder / "dataarray.npy", counts.astype(np.uint16))
     for name, axis in zip(("tilt1", "tilt2", "omega"), axes, strict=True):
         np.save(folder / f"{name}.npy", axis)
     fields, mask = simulate.truth(simulation)

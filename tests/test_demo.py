@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import error_line
 
-from lib import acquire, cli, compare, pictures, reconstruct, simulate
+from lib import cli, compare, pictures, reconstruct, simulate
 from lib.errors import Recon3DError
 from lib.initfile import format_initfile
 from lib.parallel import SerialComm
@@ -102,7 +102,8 @@ def assert_good(params):
 def chain(params):
     """simulate, getdata and recon3d in this process, serially."""
     simulate.run(params, SerialComm(), quiet=True)
-    assert cli.getdata([*map(str, getdata_arguments(params)), "--quiet"], SerialComm()) == 0
+    arguments = [*map(str, getdata_arguments(params)), "--no-report", "--quiet"]
+    assert cli.getdata(arguments, SerialComm()) == 0
     return reconstruct.run(params, SerialComm(), quiet=True)
 
 
@@ -124,10 +125,11 @@ def test_simulate_getdata_recon3d_compare(run, tmp_path, capsys, setup, mode, ji
     params = parameters(tmp_path, mode=mode, ang_types=MOTORS[setup], sim_jitter=jitter)
     init = tmp_path / "init.txt"
     init.write_text(format_initfile(params))
+    pages = () if setup == "id06-2016" else ("--no-report",)  # its pictures take two seconds
     outputs = []
     for command in (
         ("-m lib.simulate", init),
-        ("getdata.py", *getdata_arguments(params)),
+        ("getdata.py", *getdata_arguments(params), *pages),
         ("recon3d.py", init),
     ):
         result = run(*command, ranks=2)
@@ -336,20 +338,15 @@ def test_what_getdata_writes_is_photons_without_background(tmp_path):
     """The array against the frames the simulation expects, in the order of tilt1, tilt2, omega, x, y."""
     params = parameters(tmp_path, ang_steps=(2, 3, 4), sim_counts=2000.0, ang_types=MOTORS["id06-2017"])
     simulate.run(params, SerialComm(), quiet=True)
-    arguments = acquire.GetdataParameters(
-        datadir=str(tmp_path / "raw"),
-        dataname="grain_",
-        bgdir=str(tmp_path / "raw"),
-        bgname="dark_",
-        poi=(20, 18),
-        imgsize=(40, 36),
-        outputpath=str(tmp_path),
-        outputdirname="array",
-        dtype="float32",
-        clip=False,
-        quiet=True,
-    )
-    acquire.run(arguments, SerialComm())
+    arguments = [
+        *map(str, getdata_arguments(params)),
+        "--dtype",
+        "float32",
+        "--no-clip",
+        "--no-report",
+        "--quiet",
+    ]
+    assert cli.getdata(arguments, SerialComm()) == 0
     array = np.load(tmp_path / "array" / "dataarray.npy")
     simulation = simulate.prepare(params)
     misfits = []
