@@ -73,23 +73,39 @@ def write_scan(folder: Path, n_omega: int, *, full: bool) -> list[Path]:
     return paths
 
 
-def read_rows(paths: list[Path]) -> float:
-    """Seconds per frame to read just the rows."""
-    start = time.perf_counter()
+def clocks() -> np.ndarray:
+    """Wall time, and processor time of this process and those it started, in seconds."""
+    used = os.times()
+    return np.array([time.perf_counter(), sum(used[:4])])
+
+
+def read_rows(paths: list[Path]) -> np.ndarray:
+    """Seconds per frame to read just the rows: wall, processor."""
+    start = clocks()
     for path in paths:
         np.fromfile(path, "<u2", count=ROI * SIZE, offset=HEADER + FIRST * SIZE * 2)
-    return (time.perf_counter() - start) / len(paths)
+    return (clocks() - start) / len(paths)
 
 
-def run_getdata(folder: Path, stem: str, ranks: int, *options: str) -> float:
-    """Seconds of the whole process."""
+def read_and_write_rows(paths: list[Path], target: Path) -> np.ndarray:
+    """The least that any program does: also write the region of interest to one file."""
+    start = clocks()
+    with target.open("wb") as file:
+        for path in paths:
+            rows = np.fromfile(path, "<u2", count=ROI * SIZE, offset=HEADER + FIRST * SIZE * 2)
+            file.write(rows.reshape(ROI, SIZE)[:, FIRST : FIRST + ROI].T.tobytes())
+    return (clocks() - start) / len(paths)
+
+
+def run_getdata(folder: Path, stem: str, ranks: int, *options: str) -> np.ndarray:
+    """Seconds of the whole run: wall, processor."""
     launcher = [str(MPIRUN), "-n", str(ranks)] if ranks > 1 else []
     centre, size = f"{SIZE // 2},{SIZE // 2}", f"{ROI},{ROI}"
     arguments = [str(folder), stem, str(folder), "scan_000_00", centre, size, str(folder), "out"]
     command = [*launcher, sys.executable, str(ROOT / "getdata.py"), *arguments, "--overwrite", "--quiet"]
-    start = time.perf_counter()
+    start = clocks()
     subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ)
-    return time.perf_counter() - start
+    return clocks() - start
 
 
 def drop_cache(paths: list[Path]) -> None:
@@ -113,24 +129,29 @@ def folder_for(name: str | None) -> Iterator[Path]:
 def measure(folder: Path, paths: list[Path], *options: str) -> None:
     """Best of several interleaved runs of everything, as costs per frame and ratios."""
     n_more = len(paths) - FEW * TILTS[0] * TILTS[1]
-    rows, few, all_, few2, all2 = (np.empty(REPEATS) for _ in range(5))
-    for r in range(REPEATS):
-        rows[r] = read_rows(paths)
-        few[r], all_[r] = (
-            run_getdata(folder, "scan_00", 1, *options),
-            run_getdata(folder, "scan_", 1, *options),
-        )
-        few2[r], all2[r] = (
-            run_getdata(folder, "scan_00", 2, *options),
-            run_getdata(folder, "scan_", 2, *options),
-        )
-    one = (all_.min() - few.min()) / n_more
-    two = (all2.min() - few2.min()) / n_more
-    print(f"getdata.py {' '.join(options) or '(defaults)'}")
-    print(f"  rows only (np.fromfile)    {rows.min() * 1e6:8.0f} us per frame")
-    print(f"  one rank, one more frame   {one * 1e6:8.0f} us   = {one / rows.min():.2f} x rows only")
-    print(f"  two ranks, one more frame  {two * 1e6:8.0f} us   = {one / two:.2f} x faster than one")
-    print(f"  whole run of {len(paths)} frames: {all_.min():.2f} s on one rank, {all2.min():.2f} s on two")
+    found: dict[str, list[np.ndarray]] = {}
+    for _ in range(REPEATS):
+        found.setdefault("rows", []).append(read_rows(paths))
+        found.setdefault("floor", []).append(read_and_write_rows(paths, folder / "floor"))
+        for ranks in (1, 2):
+            for stem in ("scan_00", "scan_"):
+                found.setdefault(f"{stem}{ranks}", []).append(run_getdata(folder, stem, ranks, *options))
+    best = {name: np.min(times, axis=0) for name, times in found.items()}
+    one, two = ((best[f"scan_{n}"] - best[f"scan_00{n}"]) / n_more for n in (1, 2))
+    print(f"getdata.py {' '.join(options) or '(defaults)'}    us per frame: wall, processor")
+    for name, cost in (
+        ("rows only (np.fromfile)", best["rows"]),
+        ("rows, and region written", best["floor"]),
+        ("one rank, one more frame", one),
+        ("two ranks, one more frame", two),
+    ):
+        ratio = cost / best["rows"]
+        wall, cpu = cost * 1e6
+        print(f"  {name:26s} {wall:6.0f} {cpu:6.0f}   = {ratio[0]:.2f}, {ratio[1]:.2f} x rows only")
+    faster, dearer = one[0] / two[0], two[1] / one[1]
+    print(f"  two ranks are {faster:.2f} x faster than one, with {dearer:.2f} x its processor time")
+    serial, parallel = best["scan_1"][0], best["scan_2"][0]
+    print(f"  whole run of {len(paths)} frames: {serial:.2f} s on one rank, {parallel:.2f} s on two")
 
 
 def main() -> None:
@@ -149,7 +170,8 @@ def main() -> None:
         cold = run_getdata(folder, "scan_", 1)
         drop_cache(paths)
         rows = read_rows(paths)
-        print(f"not in the cache: {cold / len(paths) * 1e6:.0f} us per frame, rows only {rows * 1e6:.0f} us")
+        each = cold[0] / len(paths)
+        print(f"not in the cache: {each * 1e6:.0f} us per frame, rows only {rows[0] * 1e6:.0f} us")
 
 
 if __name__ == "__main__":
