@@ -34,7 +34,7 @@ def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
     lines: dict[str, int] = {}
     mistakes: list[str] = []
     warnings: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         key, rest = _split(line)
         if not key:
             continue

@@ -358,7 +358,9 @@ def inconsistencies(params: Parameters) -> list[str]:
         ("tilt1", "tilt2", "omega"), params.ang_min, params.ang_max, params.ang_steps, strict=True
     ):
         if (steps > 1 and not low < high) or (steps == 1 and low != high):
-            found.append(f"ang_min, ang_max: {steps} positions of {name} cannot span {low:g}..{high:g}")
+            found.append(
+                f"ang_steps, ang_min, ang_max: {steps} positions of {name} cannot span {low:g}..{high:g}"
+            )
     if len(set(params.ang_types)) < 3:
         found.append("ang_types: must be three different motors")
     return found
