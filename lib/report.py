@@ -64,7 +64,7 @@ def write(
         sections.append(
             _picture(
                 "Misfit",
-                "Chi-square per measured value after each iteration: it should fall, then stand still near 1.",
+                "Chi-square per measured value after each iteration; it should fall and come to rest near 1.",
                 lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
             )
         )
@@ -173,8 +173,8 @@ def _alignment(setting: Setting) -> list[str]:
         ),
         _picture(
             "Rotation axis and drift",
-            "The centroid of the grain's image must follow the fitted path of a rotation; what is left over is "
-            f"drift, here {found.scale_px:.2g} px rms, "
+            "The centroid of the grain's image must follow the fitted path of a rotation; what is left over "
+            f"is drift, here {found.scale_px:.2g} px rms, "
             + ("taken out." if setting.params.drift == "correct" else "left in."),
             lambda: pictures.draw_alignment(omega, found, setting.params.M),
         ),
