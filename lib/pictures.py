@@ -1,4 +1,4 @@
-"""Pictures of a grain with matplotlib: slices of shape and orientation, and the colour key."""
+"""Slices of a grain with matplotlib, beside the truth, and the colour key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_slices(path: Path, axes_um: list[Array], found: Grain, true: Grain, com
     center, radius = colour_range(true[0][..., 0], true[0][..., 1], true[1])
     figure = Figure(figsize=(12.5, 9.5), layout="constrained")
     plots = figure.subplots(3, 4, width_ratios=[1, 1, 1, 0.8])
-    middle = _middle(true[1])
+    middle = middle_voxel(true[1])
     for row, normal in enumerate((2, 1, 0)):
         cut: list[slice | int] = [slice(None)] * 3
         cut[normal] = middle[normal]
@@ -43,11 +43,11 @@ def draw_slices(path: Path, axes_um: list[Array], found: Grain, true: Grain, com
         plots[row, 3].axis("off")
     key = plots[0, 3]
     key.axis("on")
-    _draw_key(key, center, radius)
+    draw_key(key, center, radius)
     figure.savefig(path, dpi=100)
 
 
-def _middle(mask: NDArray[np.bool_]) -> list[int]:
+def middle_voxel(mask: NDArray[np.bool_]) -> list[int]:
     """The voxel at the middle of the grain, or of the volume where there is none."""
     places = np.argwhere(mask)
     middle = places.mean(axis=0) if places.size else (np.array(mask.shape) - 1) / 2
@@ -72,7 +72,7 @@ def _edges(axis: Array) -> tuple[float, float]:
     return float(axis[0] - half), float(axis[-1] + half)
 
 
-def _draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float]) -> None:
+def draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float]) -> None:
     """The colour key over the range of orientations that it spans."""
     t1 = np.linspace(center[0] - radius[0], center[0] + radius[0], 200)
     t2 = np.linspace(center[1] - radius[1], center[1] + radius[1], 200)

@@ -46,12 +46,14 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     setting = align(setting, comm, quiet=quiet)
     for warning in setting.warnings if comm.rank == 0 else ():
         print(f"recon3d: warning: {warning}", file=sys.stderr)
+    prepared = time.monotonic()
     method = iterate_maps if params.method == "mlem" else backproject
     fields, mask, facts = method(setting, comm, quiet=quiet)
     lines: list[str] = []
     with together(comm):
         if comm.rank == 0:
-            results.write(setting, fields, mask, facts)
+            times = {"preparation": prepared - started, "reconstruction": time.monotonic() - prepared}
+            results.write(setting, fields, mask, facts, comm.size, times)
             lines = results.summary(setting, fields, mask, facts, comm.size, time.monotonic() - started)
     return lines
 

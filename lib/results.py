@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf")
+RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html")
+_LABEL_WIDTH = 13
 
 
 def check_folder(folder: Path) -> None:
@@ -33,9 +34,16 @@ def check_folder(folder: Path) -> None:
         raise Recon3DError(folder, "cannot be written; choose another folder with the key output")
 
 
-def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any]) -> None:
-    """Write both files under temporary names, then rename them."""
-    from . import volume  # rank 0 alone needs HDF5
+def write(
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    facts: dict[str, Any],
+    n_ranks: int,
+    times: dict[str, float],
+) -> None:
+    """Write all files under temporary names, then rename them. times are seconds, for the report."""
+    from . import report, volume  # rank 0 alone needs HDF5 and matplotlib
 
     folder = setting.params.folder
     temporary = [folder / f".{name}.part" for name in RESULT_FILES]
@@ -43,6 +51,9 @@ def write(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], f
         with temporary[0].open("wb") as stream:
             np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
         volume.write(temporary[1], describe(setting, fields, mask, facts))
+        lines = dict(_lines(setting, fields, mask, facts, n_ranks, sum(times.values())))
+        lines["time"] += f": {', '.join(f'{what} {seconds:.1f} s' for what, seconds in times.items())}"
+        report.write(temporary[2], setting, fields, mask, facts, lines)
         for part, name in zip(temporary, RESULT_FILES, strict=True):
             part.replace(folder / name)
     finally:
@@ -89,7 +100,7 @@ def _alignment_facts(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _alignment_line(setting: Setting) -> list[str]:
+def _alignment_line(setting: Setting) -> list[tuple[str, str]]:
     """What was found of the rotation axis and the drift, if anything was looked for."""
     found = setting.alignment
     if found is None:
@@ -99,7 +110,7 @@ def _alignment_line(setting: Setting) -> list[str]:
     if setting.params.detector_center == "auto":
         how = f"found to {found.center_std_px:.2g} px across the axis, as given along it"
     drift = "taken out" if setting.params.drift == "correct" else "left in"
-    return [f"axis         at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}"]
+    return [("axis", f"at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}")]
 
 
 def summary(
@@ -111,35 +122,46 @@ def summary(
     seconds: float,
 ) -> list[str]:
     """The lines to print: the files, and the reconstruction in five lines."""
+    lines = _lines(setting, fields, mask, facts, n_ranks, seconds)
+    paths = [str(setting.params.folder / name) for name in RESULT_FILES]
+    return paths + [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in lines]
+
+
+def _lines(
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    facts: dict[str, Any],
+    n_ranks: int,
+    seconds: float,
+) -> list[tuple[str, str]]:
+    """The reconstruction in five lines: label and text."""
     params, scan = setting.params, setting.scan
     voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
     n_grain = int(mask.sum())
-    lines = [str(params.folder / name) for name in RESULT_FILES]
-    lines.append(
-        f"scan         {scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.tilt_frame}, "
-        f"{setting.omega_index.size} of {scan.shape[2]} omegas, {scan.shape[3]} x {scan.shape[4]} pixels"
-    )
+    tilts = f"{scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.tilt_frame}"
+    omegas = f"{setting.omega_index.size} of {scan.shape[2]} omegas"
+    lines = [("scan", f"{tilts}, {omegas}, {scan.shape[3]} x {scan.shape[4]} pixels")]
     voxels = " x ".join(str(n) for n in params.grain_steps)
     lines += _alignment_line(setting)
     if "misfit" in facts:
         steps = f"{facts['n_iterations']} iterations to a misfit of {facts['misfit'][-1]:.2f}"
         widths = f"{facts['rock_width_deg']:.4f} x {facts['roll_width_deg']:.4f} deg"
-        lines.append(f"volume       {voxels} voxels, {steps}, resolution {widths}")
+        lines.append(("volume", f"{voxels} voxels, {steps}, resolution {widths}"))
         how = "by half the density"
     else:
-        lines.append(f"volume       {voxels} voxels, lit above {setting.threshold:.3g} counts")
+        lines.append(("volume", f"{voxels} voxels, lit above {setting.threshold:.3g} counts"))
         how = f"at completeness >= {params.completeness_cutoff:g}"
-    lines.append(f"grain        {n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 {how}")
+    lines.append(("grain", f"{n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 {how}"))
     if n_grain:
         spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in ("tilt1", "tilt2")]
         texts = [
             f"{name} {s[1]:.4f} ({s[0]:.4f}..{s[2]:.4f})"
             for name, s in zip(("tilt1", "tilt2"), spans, strict=True)
         ]
-        lines.append(f"orientation  {', '.join(texts)} deg, median (5 % .. 95 %)")
+        lines.append(("orientation", f"{', '.join(texts)} deg, median (5 % .. 95 %)"))
     else:
-        lines.append(
-            "orientation  none: no voxel is complete enough; check M, omega_sign, detector_center, threshold"
-        )
-    lines.append(f"time         {seconds:.1f} s on {n_ranks} rank{'s' if n_ranks > 1 else ''}")
+        nothing = "none: no voxel is complete enough; check M, omega_sign, detector_center, threshold"
+        lines.append(("orientation", nothing))
+    lines.append(("time", f"{seconds:.1f} s on {n_ranks} rank{'s' if n_ranks > 1 else ''}"))
     return lines

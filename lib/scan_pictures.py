@@ -11,8 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from .overview import HISTOGRAM_EDGES, Overview
-
-matplotlib.use("Agg")
+from .page import STYLE
 
 Array = NDArray[np.float64]
 
@@ -20,17 +19,7 @@ _WIDTH = 10.5  # inches
 _MOST_IN_SHEET = 120
 _MOST_IN_MONTAGE = 400
 _BEFORE, _AFTER, _MISSING = "#9aa5b1", "#1f5f8b", "#d1495b"
-_STYLE = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9aa5b1",
-    "axes.labelcolor": "#3b4754",
-    "xtick.color": "#3b4754",
-    "ytick.color": "#3b4754",
-}
-matplotlib.rcParams.update(_STYLE)
+matplotlib.rcParams.update(STYLE)
 
 
 def _limits(images: Array) -> tuple[float, float]:

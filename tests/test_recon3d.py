@@ -598,7 +598,7 @@ BAD = {
 }
 BAD_NAMES = list(BAD)
 FAULTS = (0, 10, 100)  # frames read: at once, in the first look, when the sums are made
-RESULTS = ("grain_ang.npy", "grain.vtkhdf")
+RESULTS = ("grain_ang.npy", "grain.vtkhdf", "report.html")
 
 
 def listing(folder: Path) -> list[str]:

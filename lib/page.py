@@ -1,0 +1,95 @@
+"""What getdata.html and report.html share: the skeleton of a page that needs no other file, and its style."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Mapping
+
+import matplotlib
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+
+_DPI = 110
+
+STYLE = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa5b1",
+    "axes.labelcolor": "#3b4754",
+    "xtick.color": "#3b4754",
+    "ytick.color": "#3b4754",
+}
+
+_CSS = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; margin: 0;
+  color: #22303c; background: #eef1f4; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 26px; margin: 0 0 2px; } h2 { font-size: 18px; margin: 0 0 4px; }
+h3 { font-size: 15px; margin: 14px 0 4px; }
+.path { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; color: #5b6b7a; word-break: break-all; }
+section { background: white; border: 1px solid #dde3e9; border-radius: 8px; padding: 18px 22px;
+  margin-top: 18px; }
+section p { margin: 0 0 10px; color: #4a5a68; }
+img { max-width: 100%; display: block; margin: 0 auto; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 0; }
+dt { color: #5b6b7a; } dd { margin: 0; overflow-wrap: anywhere; }
+dd small { color: #5b6b7a; }
+ul { margin: 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywhere; }
+.warn { border-left: 5px solid #d1495b; } .good { border-left: 5px solid #3a9b6f; }
+@media (max-width: 640px) {
+  main { padding: 14px 8px 30px; } section { padding: 12px 10px; margin-top: 10px; }
+  h1 { font-size: 21px; } dl { column-gap: 10px; }
+}
+@media print {
+  body { background: white; } main { max-width: none; padding: 0; }
+  section { break-inside: avoid; border-radius: 0; } section.long { break-inside: auto; }
+  img { max-height: 23cm; }
+}
+"""
+
+
+def page(program: str, title: str, where: str, sections: Iterable[str]) -> str:
+    """The whole page, from sections that are HTML already."""
+    title = html.escape(title)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{program}: {title}</title><style>{_CSS}</style></head><body><main><h1>{title}</h1>"
+        f'<div class="path">{html.escape(where)}</div>{"".join(sections)}</main></body></html>\n'
+    )
+
+
+def warnings_section(warnings: list[str], *, nothing: str) -> str:
+    """The warnings, or a word that there are none."""
+    if not warnings:
+        return f'<section class="good"><h2>No warnings</h2><p>{html.escape(nothing)}</p></section>'
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings)
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    return f'<section class="warn"><h2>{count}</h2><ul>{items}</ul></section>'
+
+
+def facts_list(facts: Mapping[str, str], notes: Mapping[str, str] | None = None) -> str:
+    """Names and values side by side, with a note after some of them."""
+    rows = []
+    for name, value in facts.items():
+        note = (notes or {}).get(name)
+        more = f" <small>{html.escape(note)}</small>" if note else ""
+        rows.append(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}{more}</dd>")
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def picture_section(title: str, text: str, figure: Figure, dpi: int = _DPI) -> str:
+    """A section with a picture inside."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    data = base64.b64encode(stream.getvalue()).decode()
+    return (
+        f"<section><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>"
+        f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}"></section>'
+    )
