@@ -7,7 +7,6 @@ import math
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from .overview import HISTOGRAM_EDGES, Overview
@@ -139,21 +138,27 @@ def draw_montage(overview: Overview) -> Figure:
 
 
 def draw_contact_sheet(overview: Overview) -> Figure:
-    """The tilt-summed image of every omega, or of every n-th."""
+    """The tilt-summed image of every omega, or of every n-th; one picture, for speed."""
     images, omega = overview.tilt_means(), overview.plan.grid.axes[2].positions
     step = -(-omega.size // _MOST_IN_SHEET)
     images, angles = images[::step], _angles(omega)[::step]
     columns = int(np.clip(len(angles), 6, 12))
     rows = -(-len(angles) // columns)
-    aspect = images.shape[1] / images.shape[2]
-    tight = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-    figure = Figure(figsize=(_WIDTH, rows * (_WIDTH / columns * aspect + 0.22)), layout=tight)
+    height, width = images.shape[1] + 0.02 * images.shape[2], 1.02 * images.shape[2]
+    label = 0.16 * images.shape[2]  # room for the angle above each image
+    scale = _WIDTH / (columns * width)
+    figure = Figure(figsize=(_WIDTH, rows * (height + label) * scale))
+    plot = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     low, high = _limits(images)
-    for plot in figure.subplots(rows, columns, squeeze=False).flat:
-        plot.axis("off")
-    for plot, image, angle in zip(figure.axes, images, angles, strict=False):
-        plot.imshow(image, cmap="magma", vmin=low, vmax=high, interpolation="nearest")
-        plot.set_title(angle, fontsize=7, pad=2, color="#3b4754")
+    for n, (image, angle) in enumerate(zip(images, angles, strict=True)):
+        left, top = n % columns * width, n // columns * (height + label) + label
+        extent = (left, left + image.shape[1], top + image.shape[0], top)
+        plot.imshow(image, cmap="magma", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+        middle = left + image.shape[1] / 2
+        plot.text(middle, top - 0.2 * label, angle, ha="center", va="bottom", fontsize=7, color="#3b4754")
+    plot.set_xlim(0, columns * width)
+    plot.set_ylim(rows * (height + label), 0)
+    plot.axis("off")
     return figure
 
 
