@@ -43,7 +43,7 @@ def write(
     params = setting.params
     sections = [
         warnings_section(warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
-        f"<section><h2>Result</h2><p>The same lines as recon3d.py prints.</p>{facts_list(lines)}</section>",
+        f"<section><h2>Result</h2><p>What recon3d.py says of it, too; the time is that before the writing of the files.</p>{facts_list(lines)}</section>",
         *_slices(setting, fields, mask),
         _picture(
             "Orientations of the grain",
