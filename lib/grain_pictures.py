@@ -5,6 +5,7 @@ Fields may be NaN anywhere, the grain empty and the volume a single layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,9 +157,15 @@ def _usual_limits(values: Array) -> tuple[float, float]:
     return 0.0, high if high > 0 else 1.0
 
 
-def _some(values: Array) -> Array:
-    """Every n-th of the values, so that a large volume takes no longer."""
-    return values[:: max(1, -(-values.size // _MOST_VALUES))]
+def _some(values: NDArray[Any]) -> NDArray[Any]:
+    """Every n-th of the values, so that a large volume takes no longer.
+
+    n has no divisor in common with the number of values, else it could be those of a few layers.
+    """
+    n = max(1, -(-values.size // _MOST_VALUES))
+    while values.size and math.gcd(n, values.size) > 1:
+        n += 1
+    return values[::n]
 
 
 def _draw_histogram(
@@ -166,17 +173,15 @@ def _draw_histogram(
 ) -> None:
     """Voxels per value, in the grain and outside of it; those beyond the limits at the last bar."""
     edges = np.linspace(*limits, _BINS // 2 + 1)
-    groups = [("grain", mask, _BLUE)]
+    some, inside = _some(values.ravel()), _some(mask.ravel())
+    scale = values.size / max(1, some.size)
+    groups = [("grain", inside & np.isfinite(some), _BLUE)]
     if not only_grain:
-        groups.insert(0, ("not grain, above 0", ~mask & (values > 0), _GREY))
+        groups.insert(0, ("not grain, above 0", ~inside & (some > 0), _GREY))
     drawn = False
     for label, where, colour in groups:
-        chosen = values[where]
-        some = _some(chosen)
-        some = some[np.isfinite(some)]
-        if some.size:
-            scale = chosen.size / _some(chosen).size
-            counts = np.histogram(np.clip(some, *limits), edges)[0] * scale
+        if where.any():
+            counts = np.histogram(np.clip(some[where], *limits), edges)[0] * scale
             plot.stairs(counts, edges, fill=True, alpha=0.75, color=colour, label=label)
             drawn = True
     if not drawn:
