@@ -5,8 +5,10 @@ Fields may be NaN anywhere, the grain empty and the volume a single layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib
@@ -42,6 +44,11 @@ class Body:
     limits_um: Array
     axes_um: tuple[Array, Array, Array]
     mask: Mask
+
+    @cached_property
+    def middle(self) -> list[int]:
+        """The voxel at the middle of the grain."""
+        return middle_voxel(self.mask)
 
 
 def draw_orientation(body: Body, tilt1: Array, tilt2: Array) -> Figure:
@@ -102,14 +109,13 @@ def _slices(
 ) -> tuple[Figure, Axes]:
     """Three slices through the middle of the grain, and the fourth of four plots, empty."""
     figure = Figure(figsize=(_WIDTH, 6.4))  # laid out by hand: an automatic layout takes three times as long
-    left_edge = 0.19 if label else 0.09
+    left_edge = 0.21 if label else 0.09
     places = {"left": left_edge, "right": 0.98, "bottom": 0.08, "top": 0.95, "wspace": 0.26, "hspace": 0.3}
     plots = figure.subplots(2, 2, gridspec_kw=places)
-    middle = middle_voxel(body.mask)
     shown: Any = None
     for normal, place in _PLACES.items():
         cut: list[slice | int] = [slice(None)] * 3
-        cut[normal] = middle[normal]
+        cut[normal] = body.middle[normal]
         across, up = (i for i in range(3) if i != normal)
         (left, right), (bottom, top) = body.limits_um[across], body.limits_um[up]
         ratio = (right - left) / (top - bottom)
@@ -125,7 +131,7 @@ def _slices(
         )
         if outline:
             _draw_outline(plot, body.axes_um[across], body.axes_um[up], body.mask[tuple(cut)])
-        plot.set_title(f"{'xyz'[normal]} = {body.axes_um[normal][middle[normal]]:.4g} µm", fontsize=9)
+        plot.set_title(f"{'xyz'[normal]} = {body.axes_um[normal][body.middle[normal]]:.4g} µm", fontsize=9)
         plot.set_xlabel(f"{'xyz'[across]} (µm)")
         plot.set_ylabel(f"{'xyz'[up]} (µm)")
         plot.spines[:].set_visible(False)
@@ -151,9 +157,15 @@ def _usual_limits(values: Array) -> tuple[float, float]:
     return 0.0, high if high > 0 else 1.0
 
 
-def _some(values: Array) -> Array:
-    """Every n-th of the values, so that a large volume takes no longer."""
-    return values[:: max(1, -(-values.size // _MOST_VALUES))]
+def _some(values: NDArray[Any]) -> NDArray[Any]:
+    """Every n-th of the values, so that a large volume takes no longer.
+
+    n has no divisor in common with the number of values, else it could be those of a few layers.
+    """
+    n = max(1, -(-values.size // _MOST_VALUES))
+    while values.size and math.gcd(n, values.size) > 1:
+        n += 1
+    return values[::n]
 
 
 def _draw_histogram(
@@ -161,17 +173,15 @@ def _draw_histogram(
 ) -> None:
     """Voxels per value, in the grain and outside of it; those beyond the limits at the last bar."""
     edges = np.linspace(*limits, _BINS // 2 + 1)
-    groups = [("grain", mask, _BLUE)]
+    some, inside = _some(values.ravel()), _some(mask.ravel())
+    scale = values.size / max(1, some.size)
+    groups = [("grain", inside & np.isfinite(some), _BLUE)]
     if not only_grain:
-        groups.insert(0, ("not grain, above 0", ~mask & (values > 0), _GREY))
+        groups.insert(0, ("not grain, above 0", ~inside & (some > 0), _GREY))
     drawn = False
     for label, where, colour in groups:
-        chosen = values[where]
-        some = _some(chosen)
-        some = some[np.isfinite(some)]
-        if some.size:
-            scale = chosen.size / _some(chosen).size
-            counts = np.histogram(np.clip(some, *limits), edges)[0] * scale
+        if where.any():
+            counts = np.histogram(np.clip(some[where], *limits), edges)[0] * scale
             plot.stairs(counts, edges, fill=True, alpha=0.75, color=colour, label=label)
             drawn = True
     if not drawn:

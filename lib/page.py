@@ -87,7 +87,7 @@ def facts_list(facts: Mapping[str, str], notes: Mapping[str, str] | None = None)
 def picture_section(title: str, text: str, figure: Figure, dpi: int = _DPI) -> str:
     """A section with a picture inside."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi)
+    figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"compress_level": 4})
     data = base64.b64encode(stream.getvalue()).decode()
     return (
         f"<section><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>"

@@ -49,8 +49,11 @@ def draw_slices(path: Path, axes_um: list[Array], found: Grain, true: Grain, com
 
 def middle_voxel(mask: NDArray[np.bool_]) -> list[int]:
     """The voxel at the middle of the grain, or of the volume where there is none."""
-    places = np.argwhere(mask)
-    middle = places.mean(axis=0) if places.size else (np.array(mask.shape) - 1) / 2
+    middle = []
+    for axis, n in enumerate(mask.shape):
+        others = tuple(i for i in range(3) if i != axis)
+        counts = np.count_nonzero(mask, axis=others)
+        middle.append(np.average(np.arange(n), weights=counts) if counts.any() else (n - 1) / 2)
     return [int(i) for i in np.rint(middle)]
 
 

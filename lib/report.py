@@ -43,7 +43,8 @@ def write(
     params = setting.params
     sections = [
         warnings_section(warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
-        f"<section><h2>Result</h2><p>The same lines as recon3d.py prints.</p>{facts_list(lines)}</section>",
+        "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
+        f"written.</p>{facts_list(lines)}</section>",
         *_slices(setting, fields, mask),
         _picture(
             "Orientations of the grain",
