@@ -657,6 +657,7 @@ def test_overwrite_replaces_the_result_and_nothing_else(scan: Any) -> None:
     assert cli.getdata(arguments(folder, "--overwrite", size=(3, 3)), SerialComm()) == 0
     assert other.read_text() == "from recon3d.py"
     other.unlink()
+    assert [p.name for p in (folder / "out").iterdir()] == ["result"]
     result = read_result(folder / "out" / "result")
     expected = expected_array(frames, GRID, POI, (3, 3), dark)
     np.testing.assert_array_equal(result.array, as_uint16(expected))
