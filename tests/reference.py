@@ -1,6 +1,6 @@
 """A slow reconstruction, one voxel and one omega at a time, written out from the definitions.
 
-It shares no code with lib/. The axes, signs and formulas are those of the design pages: lab frame with
+It shares no code with lib/. The axes, signs and formulas are those of the white paper: lab frame with
 y along the beam and z up, right-handed active rotations, the image inverted by the lens. Beside it: a
 made-up scan, and how a scan and an init file are written. `keys` are the contents of an init file as a
 dict of numbers, lists and strings.

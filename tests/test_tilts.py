@@ -27,7 +27,7 @@ def uneven_axes(seed, n_1, n_2):
 
 
 def lab_of(mode, a, b, omega):
-    """The formulas of the design page, written out."""
+    """The formulas of the tilt frames, written out."""
     c, s = np.cos(omega), np.sin(omega)
     if mode == "horizontal":
         return a * c + b * s, -a * s + b * c
