@@ -158,6 +158,7 @@ SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
 
 # How errors grow where a voxel holds more than one orientation; found on phantoms, see docs/accuracy.md
 _PHOTON_FACTOR = 0.85  # averaging over neighbours against the noise of unfolding
+_GRID_STEPS = 0.0075  # what is left of the pull of the grid's positions where the orientation changes
 _WIDE, _WIDE_FACTOR = 1.3, 0.7  # a peak wider than usual holds two orientations close together
 _OUTSIDE_FACTOR = 0.15  # steps, for all of the density outside of the main peak
 _WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
@@ -181,7 +182,7 @@ def orientation_errors(
     ):
         usual = float(np.median(variance)) if variance.size else 0.0
         excess = np.maximum(variance - _WIDE * usual, 0.0)
-        photons = _PHOTON_FACTOR**2 * variance / n_photons
+        photons = _PHOTON_FACTOR**2 * variance / n_photons + (_GRID_STEPS * step) ** 2
         mixed = _WIDE_FACTOR**2 * excess + (_OUTSIDE_FACTOR * step * (1.0 - share)) ** 2
         errors.append(np.sqrt(photons + mixed + wrong * apart**2))
     return errors[0], errors[1]
