@@ -217,12 +217,22 @@ def slow_scan(folder: Path) -> None:
     (folder / "scan_0.edf").write_bytes(content)
 
 
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
+HEED_CTRL_C = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+sys.path[0] = sys.argv[0].rpartition("/")[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def launch(folder: Path, out: Path, ranks: int | None) -> subprocess.Popen[str]:
     """Start getdata on that scan; returns once it is among its frames."""
     launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
     options = arguments(folder, out, "--hot-pixels", "6", "--no-report", poi="200,200", size="400,400")
     process = subprocess.Popen(
-        [*launcher, sys.executable, str(ROOT / "getdata.py"), *options],
+        [*launcher, sys.executable, "-c", HEED_CTRL_C, str(ROOT / "getdata.py"), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
