@@ -234,5 +234,5 @@ def test_hull_of_exact_is_an_upper_bound(tmp_path: Path) -> None:
     init = make_scan(tmp_path, projection="exact", **FOCUS)
     everything = fields_of(init, completeness_cutoff=0.0)
     setting = reconstruct.prepare(read_initfile(init)[0])
-    bound = find_hull(setting, SerialComm(), quiet=True).counts / setting.omega_index.size
+    bound = find_hull(setting, SerialComm(), any_pair(setting), quiet=True).counts / setting.omega_index.size
     assert (bound.reshape(everything["completeness"].shape) >= everything["completeness"]).all()
