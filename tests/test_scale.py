@@ -12,7 +12,7 @@ from conftest import Run
 from lib import reconstruct, tilts
 from lib.backprojection import mean_views, project
 from lib.geometry import Geometry, bragg_angle, voxel_axis
-from lib.hull import Hull, find_hull
+from lib.hull import Hull, any_pair, find_hull
 from lib.initfile import read_initfile
 from lib.parallel import SerialComm
 from lib.parameters import Parameters
