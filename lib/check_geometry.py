@@ -18,6 +18,7 @@ from . import coarse
 from .align import Spots, fit_center, look
 from .coarse import CoarseScan, Trial
 from .geometry import voxel_axis
+from .maps import Maps
 from .mlem import Model
 from .parallel import Comm, check_alarm, together
 from .parameters import Parameters
@@ -149,12 +150,12 @@ def judge(setting: Setting, candidate: Candidate, spots: Spots, scan: CoarseScan
     return Verdict(candidate, np.array(misfits), own.views.matrix)
 
 
-def _misfit(model: Model, k: int, maps: NDArray[np.float32]) -> float:
+def _misfit(model: Model, k: int, maps: Maps) -> float:
     """Mean square of the difference of the roots of counts and prediction, whose variance is 1/4."""
     view = model.views[k]
     least = model.noise_variance + 0.375
     expected = np.maximum(model.project(view, maps) + model.background, 0.0)[:, view.measured]
-    counts = np.maximum(view.data[:, view.measured] + least, 0.0)
+    counts = np.maximum(view.counts()[:, view.measured] + least, 0.0)
     return float(4.0 * np.mean((np.sqrt(counts) - np.sqrt(expected + least)) ** 2, dtype=np.float64))
 
 

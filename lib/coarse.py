@@ -6,6 +6,7 @@ Used to try what is not known: widths of the resolution, signs and flips of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from . import kernels, mlem
 from .backprojection import Views
 from .bands import Bands
-from .mlem import Maps, Model, NoExchange, View
+from .maps import Maps, padded
+from .mlem import Model, NoExchange, View
 from .parallel import Comm, check_alarm, together
 from .partition import block
 from .setting import Setting
@@ -138,10 +140,14 @@ class Trial:
             sees = response(setting.tilt_frame, setting.params.mode, *scan.axes_deg, grid, resolution, omega)
             sees[~measured] = 0.0
             owned = np.ones(pixels.size, dtype=np.bool_)
-            views.append(View(matrix, shift, scan.shape, pixels, image[pixels], measured, sees, cover, owned))
+            counts = partial(np.take, image, pixels, axis=0)
+            views.append(
+                View(matrix, shift, scan.shape, pixels, counts, measured, padded(sees), cover, owned)
+            )
         return Model(self.xyz_um, views, *scan.dark), grid
 
 
 def maximise(model: Model, grid: OrientationGrid, iterations: int, n_subsets: int) -> Maps:
     """The maps of a small model that one rank holds."""
-    return mlem.maximise(model, grid.n_pairs, iterations, n_subsets, NoExchange())[0]
+    start = mlem.constant(model, grid.n_pairs, NoExchange())
+    return mlem.maximise(model, start, iterations, n_subsets, NoExchange())[0]

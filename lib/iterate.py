@@ -8,7 +8,9 @@ same. Rank 0 only ever gets what is read off the maps.
 from __future__ import annotations
 
 import os
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ from threadpoolctl import threadpool_limits
 from . import kernels, mlem, shape
 from .bands import Bands
 from .hull import Hull, Look, find_hull
-from .mlem import Maps, Model, View
+from .maps import Maps, padded
+from .memory import fits_on_every_node
+from .mlem import Model, View
 from .overlaps import RankExchange, fetch_halo
 from .parallel import Comm, check_alarm, together
 from .partition import block
@@ -65,17 +69,14 @@ def reconstruct(
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = setting.centres_um(voxels)
-    grid = OrientationGrid.refine(*setting.relative_axes_deg(), REFINEMENT)
     resolution = find_resolution(setting, hull, dark, comm)
-    sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
-    views: list[View] = []
-    with together(comm):
-        views = _views(setting, xyz_um, grid, sharp, comm, quiet)
-    exchange = RankExchange(comm, views)
-    model = Model(xyz_um, exchange.views, *dark)
-    maps, misfits = _iterate(setting, model, grid, exchange, comm, quiet)
-    readings = _read(setting, hull, shares, voxels, maps, grid, comm)
-    counts = float(np.mean([view.response.sum(axis=0).mean() for view in model.views]))
+    with Bands(setting.scan, setting.omega_index) as bands:
+        exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
+        model = Model(xyz_um, exchange.views, *dark)
+        maps, misfits = _iterate(setting, model, resolution, exchange, comm, quiet)
+    readings = _read(setting, hull, shares, voxels, maps, comm)
+    response = _with_response(setting, model, REFINEMENT, resolution).views[0].response
+    counts = float(np.mean(response.sum(axis=0)))
     return hull, shares, readings, Outcome(resolution, misfits, counts)
 
 
@@ -90,40 +91,50 @@ def _look(setting: Setting, dark: tuple[float, float]) -> Look:
     return Look(lit, _HULL_SHARE, margin=1)
 
 
-def _views(
-    setting: Setting, xyz_um: Array, grid: OrientationGrid, resolution: Resolution, comm: Comm, quiet: bool
-) -> list[View]:
-    """Load the pixels that the voxels hit, omega by omega."""
-    n_omega = setting.omega_index.size
-    views = []
+def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:
+    """The pixels that the voxels hit at each omega, with their counts if these fit into memory.
+
+    Where they do not, they are read again in each iteration.
+    """
+    views: list[View] = []
+    with together(comm):
+        views = [_view(setting, bands, k, xyz_um) for k in range(setting.omega_index.size)]
+    limit = None if setting.params.memory is None else setting.params.memory * 1e9
+    n_bytes = sum(view.pixels.size for view in views) * bands.n_pairs * bands.dtype.itemsize
+    if not fits_on_every_node(comm, n_bytes, limit):
+        return views
     show = comm.rank == 0 and not quiet
-    with (
-        Bands(setting.scan, setting.omega_index) as bands,
-        Progress("pixels", n_omega, "omegas", visible=show) as progress,
-    ):
-        for k in range(n_omega):
-            views.append(_view(setting, bands, k, xyz_um, grid, resolution))
+    with together(comm), Progress("pixels", len(views), "omegas", visible=show) as progress:
+        for k, view in enumerate(views):
+            views[k] = replace(view, counts=_held(view.counts()))
             progress.advance()
             check_alarm(comm)
     return views
 
 
-def _view(
-    setting: Setting, bands: Bands, k: int, xyz_um: Array, grid: OrientationGrid, resolution: Resolution
-) -> View:
+def _view(setting: Setting, bands: Bands, k: int, xyz_um: Array) -> View:
+    """Which pixels the voxels hit at the k-th omega; its response comes later, with the orientations."""
     matrix, shift = setting.views.matrix[k], setting.views.shift[k]
     n_x, n_y = setting.views.detector_shape
     hit = np.zeros(n_x * n_y, dtype=np.bool_)
     cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
     kernels.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
     pixels = np.flatnonzero(hit)
-    measured = setting.measured(k)
-    axes = setting.relative_axes_deg()
-    sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, resolution, setting.omega(k))
-    sees[~measured] = 0.0
     return View(
-        matrix, shift, (n_x, n_y), pixels, _counts(bands, k, pixels, n_y), measured, sees, cover, hit[pixels]
+        matrix=matrix,
+        shift=shift,
+        shape=(n_x, n_y),
+        pixels=pixels,
+        counts=partial(_counts, bands, k, pixels, n_y),
+        measured=setting.measured(k),
+        response=np.empty((setting.n_pairs, 0), dtype=np.float32),
+        cover=cover,
+        owned=hit[pixels],
     )
+
+
+def _held(counts: NDArray[Any]) -> Callable[[], NDArray[Any]]:
+    return lambda: counts
 
 
 def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArray[Any]:
@@ -136,14 +147,31 @@ def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArra
     return loaded.flat[(x - box[0, 0]) * box[0, 3] + y - box[0, 1]]
 
 
+def _grid(setting: Setting, refinement: int) -> OrientationGrid:
+    return OrientationGrid.refine(*setting.relative_axes_deg(), refinement)
+
+
+def _with_response(setting: Setting, model: Model, refinement: int, resolution: Resolution) -> Model:
+    """The model for orientations of which `refinement` fall on a step of the scan."""
+    axes, grid = setting.relative_axes_deg(), _grid(setting, refinement)
+    sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
+    views = []
+    for k, view in enumerate(model.views):
+        sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, sharp, setting.omega(k))
+        sees[~view.measured] = 0.0
+        views.append(replace(view, response=padded(sees)))
+    return replace(model, views=views)
+
+
 def _iterate(
     setting: Setting,
     model: Model,
-    grid: OrientationGrid,
+    resolution: Resolution,
     exchange: RankExchange,
     comm: Comm,
     quiet: bool,
 ) -> tuple[Maps, list[float]]:
+    """One pass over the orientations of the scan, which leaves few per voxel; then on the finer grid."""
     n_views = len(model.views)
     n_subsets = setting.params.subsets or max(1, round(n_views / mlem.OMEGAS_PER_SUBSET))
     iterations = setting.params.iterations
@@ -151,11 +179,19 @@ def _iterate(
     n_threads = max(1, (os.cpu_count() or 1) // comm.size)  # ranks that share cores must not spin on them
     with (
         threadpool_limits(n_threads),
-        Progress("iterations", iterations * n_views, "omegas", visible=show) as progress,
+        Progress("iterations", (1 + iterations) * n_views, "omegas", visible=show) as progress,
     ):
-        maps, misfits = mlem.maximise(
-            model, grid.n_pairs, iterations, n_subsets, exchange, lambda done, _: progress.advance(done)
-        )
+
+        def advance(done: int, misfit: float) -> None:
+            progress.advance(done)
+
+        rough = _with_response(setting, model, 1, resolution)
+        grid, finer = _grid(setting, 1), _grid(setting, REFINEMENT)
+        maps = mlem.constant(rough, grid.n_pairs, exchange)
+        maps, _ = mlem.maximise(rough, maps, 1, n_subsets, exchange, advance)
+        maps = maps.refined(grid, finer, mlem.NOTHING)
+        fine = _with_response(setting, model, REFINEMENT, resolution)
+        maps, misfits = mlem.maximise(fine, maps, iterations, n_subsets, exchange, advance)
         progress.finish()
     return maps, misfits
 
@@ -166,12 +202,11 @@ def _read(
     shares: list[range],
     voxels: NDArray[np.int64],
     maps: Maps,
-    grid: OrientationGrid,
     comm: Comm,
 ) -> Array:
     """READINGS (n_readings, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
     first, maps = fetch_halo(comm, maps, shares, hull.n_kept, shape.HALO)
-    around = hull.voxels(range(first, first + maps.shape[0]))
+    around = hull.voxels(range(first, first + maps.n_voxels))
     if not voxels.size:
         return np.empty((len(READINGS), 0))
     layered = setting.layered_shape
@@ -179,7 +214,7 @@ def _read(
     index = np.full((last_layer - first_layer + 1, *layered[1:]), -1, dtype=np.int64)
     index.reshape(-1)[around - first_layer * hull.n_in_layer] = np.arange(around.size)
     ijk = np.stack(np.unravel_index(voxels - first_layer * hull.n_in_layer, index.shape), axis=1)
-    return np.stack(astuple(shape.read_maps(maps, index, ijk, grid)))
+    return np.stack(astuple(shape.read_maps(maps, index, ijk, _grid(setting, REFINEMENT))))
 
 
 def finish(

@@ -195,7 +195,7 @@ def gather_exact(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
+def corner_of(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
     """Lower pixel of the four around the projection of a point, and its distance from it."""
     px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0]
     py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1]
@@ -208,7 +208,7 @@ def scatter_bilinear(maps, xyz, matrix, shift, shape, row_of, image):  # type: i
     """image[row(u)] += sum over voxels of P[u, v] maps[v]; maps (n_voxels, n), image (n_rows, n)."""
     one = np.float32(1.0)
     for v in range(maps.shape[0]):
-        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
+        ix, iy, fx, fy = corner_of(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
         source = maps[v]
         for corner in range(4):
             i, j = ix + (corner >> 1), iy + (corner & 1)
@@ -228,7 +228,7 @@ def gather_bilinear(image, xyz, matrix, shift, shape, row_of, maps):  # type: ig
     """maps[v] += sum over pixels of P[u, v] image[row(u)]: the adjoint of `scatter_bilinear`."""
     one = np.float32(1.0)
     for v in range(maps.shape[0]):
-        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
+        ix, iy, fx, fy = corner_of(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
         target = maps[v]
         for corner in range(4):
             i, j = ix + (corner >> 1), iy + (corner & 1)
@@ -247,7 +247,7 @@ def gather_bilinear(image, xyz, matrix, shift, shape, row_of, maps):  # type: ig
 def mark_pixels(xyz, matrix, shift, shape, hit, cover):  # type: ignore[no-untyped-def]
     """Mark the pixels (n_x * n_y) that the voxels hit; cover (n_voxels,) is their weight on the detector."""
     for v in range(xyz.shape[0]):
-        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
+        ix, iy, fx, fy = corner_of(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
         total = 0.0
         for corner in range(4):
             i, j = ix + (corner >> 1), iy + (corner & 1)
@@ -294,9 +294,3 @@ def tilt_moments(sums, tilt1, tilt2, out, brightest):  # type: ignore[no-untyped
         out[voxel, 2] = mean2
         out[voxel, 3] = np.sqrt(max(variance1 / total, 0.0))
         out[voxel, 4] = np.sqrt(max(variance2 / total, 0.0))
-
-
-def n_compiled() -> int:
-    """How many kernels this process has compiled, rather than found in the cache on disk."""
-    kernels = (k for k in globals().values() if hasattr(k, "stats"))
-    return sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)

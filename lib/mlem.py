@@ -13,18 +13,22 @@ the predictions are added up by an `Exchange`; all else is local.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import kernels
+from . import kernels, map_kernels
+from .maps import Maps
 
-Maps = NDArray[np.float32]
+Image = NDArray[np.float32]
 
 OMEGAS_PER_SUBSET = 8
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
+NOTHING = 1e-2  # of the highest value of a voxel, below which an orientation is given up
+_FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this
+_FEW_SCANNED = 8  # times as many orientations as scanned positions: K goes before P then
 _STILL = 1e-2  # relative change of the misfit at which the iterations stop
 
 
@@ -33,8 +37,8 @@ class View:
     """One omega as this rank sees it.
 
     matrix (2, 3) and shift (2,) project to the n_x by n_y pixels of `shape`; pixels (n_rows,) are the
-    numbers of those that the rank's voxels hit, ascending; data (n_rows, n_scanned) counts;
-    response (n_scanned, n_pairs), zero where a tilt pair was not measured; cover (n_voxels,) the
+    numbers of those that the rank's voxels hit, ascending; counts() gives their data (n_rows, n_scanned);
+    response (n_scanned, n_padded), zero where a tilt pair was not measured; cover (n_voxels,) the
     weight with which a voxel falls on the detector; owned (n_rows,) whether this rank answers for
     the pixel in sums over all.
     """
@@ -43,11 +47,17 @@ class View:
     shift: NDArray[np.float64]
     shape: tuple[int, int]
     pixels: NDArray[np.int64]
-    data: NDArray[Any]
+    counts: Callable[[], NDArray[Any]]
     measured: NDArray[np.bool_]
-    response: NDArray[np.float32]
+    response: Image
     cover: NDArray[np.float32]
     owned: NDArray[np.bool_]
+
+    @property
+    def sees_few(self) -> bool:
+        """Whether far fewer positions are scanned than there are orientations."""
+        n_scanned, n_padded = self.response.shape
+        return _FEW_SCANNED * n_scanned <= n_padded
 
     def row_of(self) -> NDArray[np.int32]:
         """Row of each pixel of the ROI, -1 where the rank's voxels do not hit it."""
@@ -68,21 +78,31 @@ class Model:
     background: float
     noise_variance: float
 
-    def project(self, view: View, maps: Maps) -> Maps:
-        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, maps (n_voxels, n_pairs)."""
-        image = np.zeros((view.pixels.size, maps.shape[1]), dtype=np.float32)
-        kernels.scatter_bilinear(maps, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), image)
+    def project(self, view: View, maps: Maps) -> Image:
+        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels.
+
+        The two act on different indices: the one that leaves less to the other comes first.
+        """
+        place = (self.xyz_um, view.matrix, view.shift, view.shape, view.row_of())
+        n_scanned, n_padded = view.response.shape
+        image = np.zeros((view.pixels.size, n_scanned if view.sees_few else n_padded), dtype=np.float32)
+        if view.sees_few:
+            seen = np.empty((maps.n_voxels, n_scanned), dtype=np.float32)
+            map_kernels.respond(maps.first, maps.run, maps.values, view.response, seen)
+            kernels.scatter_bilinear(seen, *place, image)
+            return image
+        map_kernels.scatter_maps(maps.first, maps.run, maps.values, *place, image)
         return image @ view.response.T
 
-    def backproject(self, view: View, values: Maps, maps: Maps) -> None:
-        """Add the adjoint of `project` of values (n_rows, n_scanned) to maps (n_voxels, n_pairs)."""
-        image = values @ view.response
-        kernels.gather_bilinear(image, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), maps)
-
-    def sensitivity(self, views: list[View]) -> Maps:
-        """What a unit of each voxel and orientation adds to the counts of these views."""
-        cover = np.stack([view.cover for view in views], axis=1)
-        return cover @ np.stack([view.response.sum(axis=0) for view in views])
+    def backproject(self, view: View, image: Image, maps: Maps) -> None:
+        """Add the adjoint of `project` of an image (n_rows, n_scanned) to what the maps hold."""
+        place = (self.xyz_um, view.matrix, view.shift, view.shape, view.row_of())
+        if view.sees_few:
+            seen = np.zeros((maps.n_voxels, image.shape[1]), dtype=np.float32)
+            kernels.gather_bilinear(image, *place, seen)
+            map_kernels.respond_back(seen, view.response, maps.first, maps.run, maps.values)
+        else:
+            map_kernels.gather_maps(image @ view.response, *place, maps.first, maps.run, maps.values)
 
     def deviance(self, maps: Maps) -> float:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""
@@ -90,7 +110,7 @@ class Model:
         for view in self.views:
             extra = np.float32(self.background + self.noise_variance)
             expected = np.maximum(self.project(view, maps) + extra, _FAINTEST)[:, view.measured]
-            counts = np.maximum(view.data[:, view.measured] + np.float32(self.noise_variance), 0.0)
+            counts = np.maximum(view.counts()[:, view.measured] + np.float32(self.noise_variance), 0.0)
             total += float((expected - counts * np.log(expected)).sum(dtype=np.float64))
             n_counts += float(counts.sum(dtype=np.float64))
         return total / max(n_counts, 1.0)
@@ -99,7 +119,7 @@ class Model:
 class Exchange(Protocol):
     """How the ranks put their predictions together."""
 
-    def add_overlaps(self, indices: list[int], predictions: list[Maps]) -> None:
+    def add_overlaps(self, indices: list[int], predictions: list[Image]) -> None:
         """Add to the predictions of these views what other ranks predict for the same pixels."""
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,7 +129,7 @@ class Exchange(Protocol):
 class NoExchange:
     """A single rank has nothing to exchange."""
 
-    def add_overlaps(self, indices: list[int], predictions: list[Maps]) -> None:
+    def add_overlaps(self, indices: list[int], predictions: list[Image]) -> None:
         """Leave the predictions as they are."""
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,19 +147,19 @@ def ordered_subsets(n_views: int, n_subsets: int) -> list[list[int]]:
 
 def maximise(
     model: Model,
-    n_pairs: int,
+    maps: Maps,
     iterations: int,
     n_subsets: int,
     exchange: Exchange,
     report: Callable[[int, float], None] = lambda done, misfit: None,
 ) -> tuple[Maps, list[float]]:
-    """The maps f (n_voxels, n_pairs) and the misfit of every iteration.
+    """Improve the maps; returns them and the misfit of every iteration.
 
     The misfit is chi-square per measured value where a count or more is expected, as met on the way
     through the subsets; the iterations end early when it stands still. `report` is called after
-    every subset with the number of views done.
+    every subset with the number of views done. After each iteration orientations that hold next to
+    nothing are given up.
     """
-    maps = _start(model, n_pairs, exchange)
     subsets = ordered_subsets(len(model.views), n_subsets)
     misfits: list[float] = []
     for _ in range(iterations):
@@ -151,41 +171,44 @@ def maximise(
         misfits.append(float(chi_square / max(n_values, 1.0)))
         if len(misfits) > 1 and abs(misfits[-2] - misfits[-1]) < _STILL * misfits[-1]:
             break
+        maps = pruned(maps, exchange)
     return maps, misfits
 
 
-def _start(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
-    """A constant that predicts the total of the counts."""
-    n_voxels = model.xyz_um.shape[0]
+def pruned(maps: Maps, exchange: Exchange) -> Maps:
+    """Without what is next to nothing beside the peak of its voxel, or beside the peaks of the grain."""
+    top = maps.highest().astype(np.float64)
+    sums = exchange.total(np.array([np.sum(top**2), np.sum(top)]))
+    usual = sums[0] / max(sums[1], 1e-30)
+    return maps.above((NOTHING * np.maximum(top, _FAINT_VOXEL * usual)).astype(np.float32))
+
+
+def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
+    """Maps of one value throughout that predict the total of the counts: where the iterations start."""
     counts = response = 0.0
     for view in model.views:
-        signal = view.data[view.owned].astype(np.float64) - model.background
+        signal = view.counts()[view.owned].astype(np.float64) - model.background
         counts += float(signal[:, view.measured].sum())
         response += float(view.cover.sum()) * float(view.response.sum())
     total = exchange.total(np.array([counts, response]))
-    value = max(total[0], 1.0) / max(total[1], 1e-9)
-    return np.full((n_voxels, n_pairs), value, dtype=np.float32)
+    return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))
 
 
 def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) -> NDArray[np.float64]:
     """One step of expectation maximisation on some views, in place; returns (chi-square, values)."""
     views = [model.views[k] for k in indices]
-    predictions = [model.project(view, maps) for view in views]
-    exchange.add_overlaps(indices, predictions)
-    corrections = np.zeros_like(maps)
+    images = [model.project(view, maps) for view in views]
+    exchange.add_overlaps(indices, images)
+    corrections = replace(maps, values=np.zeros_like(maps.values))
+    noise = np.float32(model.noise_variance)
+    dark = np.float32(model.background) + noise
     squares = np.zeros(2)
-    for view, prediction in zip(views, predictions, strict=True):
-        expected = prediction + np.float32(model.background + model.noise_variance)
-        counts = np.maximum(view.data + np.float32(model.noise_variance), np.float32(0.0))
-        np.maximum(expected, np.float32(_FAINTEST), out=expected)
-        judged = (expected >= 1.0) & view.measured & view.owned[:, None]
-        squares += ((counts - expected)[judged] ** 2 / expected[judged]).sum(dtype=np.float64), judged.sum()
-        counts /= expected
-        counts[:, ~view.measured] = 0.0
-        model.backproject(view, counts, corrections)
-    sensitivity = model.sensitivity(views)
-    seen = sensitivity > 1e-6
-    np.divide(corrections, sensitivity, out=corrections, where=seen)
-    corrections[~seen] = 1.0
-    maps *= corrections
+    for view, image in zip(views, images, strict=True):
+        squares += map_kernels.compare(
+            image, view.counts(), view.measured, view.owned, dark, noise, np.float32(_FAINTEST)
+        )
+        model.backproject(view, image, corrections)
+    cover = np.stack([view.cover for view in views])
+    response = np.stack([view.response.sum(axis=0) for view in views])
+    map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, response)
     return squares

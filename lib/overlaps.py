@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .mlem import Maps, View
+from .maps import Maps
+from .mlem import Image, View
 from .parallel import Comm
 
 _PREDICTION_TAG, _HALO_TAG = 21, 22
@@ -38,7 +39,7 @@ class RankExchange:
                     own[r] = False
         self.views = [replace(view, owned=own) for view, own in zip(views, owned, strict=True)]
 
-    def add_overlaps(self, indices: list[int], predictions: list[Maps]) -> None:
+    def add_overlaps(self, indices: list[int], predictions: list[Image]) -> None:
         """Send what this rank predicts for shared pixels, and add what the others predict. In place."""
         requests, incoming = [], []
         for rank, rows in self._shared.items():
@@ -71,22 +72,20 @@ def fetch_halo(
     """
     needs = [_with_halo(share, n_in_layers, halo) for share in shares]
     mine, need = shares[comm.rank], needs[comm.rank]
-    requests, parts = [], []
-    for rank, share in enumerate(shares):
-        wanted = _common(need, share)
-        if rank == comm.rank:
-            parts.append(maps)
-            continue
-        if wanted:
-            parts.append(np.empty((len(wanted), maps.shape[1]), dtype=maps.dtype))
-            requests.append(comm.Irecv(parts[-1], source=rank, tag=_HALO_TAG))
+    others = [rank for rank in range(comm.size) if rank != comm.rank]
+    requests = []
+    for rank in others:
         asked = _common(needs[rank], mine)
         if asked:
-            rows = maps[asked.start - mine.start : asked.stop - mine.start]
-            requests.append(comm.Isend(np.ascontiguousarray(rows), dest=rank, tag=_HALO_TAG))
+            part = maps.part(asked.start - mine.start, asked.stop - mine.start)
+            requests.append(comm.isend(part, dest=rank, tag=_HALO_TAG))
+    parts = {comm.rank: maps}
+    for rank in others:
+        if _common(need, shares[rank]):
+            parts[rank] = comm.recv(source=rank, tag=_HALO_TAG)
     for request in requests:
-        request.Wait()
-    return need.start, np.concatenate(parts)
+        request.wait()
+    return need.start, Maps.joined([parts[rank] for rank in sorted(parts)])
 
 
 def _with_halo(share: range, n_in_layers: NDArray[np.int64], halo: int) -> range:

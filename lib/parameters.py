@@ -158,6 +158,14 @@ class Parameters:
         "of omegas in mlem; auto: about 8 omegas in each",
         default=None,
     )
+    memory: float | None = _key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.not_negative),
+        "that the counts of mlem may take on each node, else they are read anew in every iteration; "
+        "auto: half of what is free",
+        unit="GB",
+        default=None,
+    )
     completeness_cutoff: float = _key(
         _RECONSTRUCTION,
         readers.ranged(readers.real, 0, 1),
@@ -329,7 +337,16 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     return x, y, z
 
 
-AUTO_KEYS = ("rock_width", "roll_width", "subsets", "threshold", "tilt_frame", "tilt_zero", "sim_grain")
+AUTO_KEYS = (
+    "memory",
+    "rock_width",
+    "roll_width",
+    "subsets",
+    "threshold",
+    "tilt_frame",
+    "tilt_zero",
+    "sim_grain",
+)
 KEYS: dict[str, Field[Any]] = {key.name: key for key in fields(Parameters)}
 
 

@@ -12,6 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .map_kernels import RUN
+from .maps import Maps
 from .tilts import OrientationGrid
 
 SMOOTHING_VOXELS = 0.8  # sigma of the average over neighbours
@@ -21,11 +23,11 @@ _INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
 
 
 @numba.njit(cache=True, nogil=True)
-def _peaks(maps, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-untyped-def]
+def _peaks(first, run, values, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-untyped-def]
     """Moments of the main peak of each voxel's averaged map: see `read_maps`."""
     halo = weights.shape[0] // 2
     n_pairs = n1 * n2
-    total = np.empty(n_pairs, dtype=np.float32)
+    total = np.empty(-(-n_pairs // RUN) * RUN, dtype=np.float32)
     for v in range(ijk.shape[0]):
         total[:] = 0.0
         for di in range(-halo, halo + 1):
@@ -38,8 +40,9 @@ def _peaks(maps, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-u
                     if row < 0:
                         continue
                     weight = weights[di + halo, dj + halo, dk + halo]
-                    for s in range(n_pairs):
-                        total[s] += weight * maps[row, s]
+                    for r in range(first[row], first[row + 1]):
+                        for s in range(RUN):
+                            total[run[r] * RUN + s] += weight * values[r, s]
         density, best = 0.0, 0
         for s in range(n_pairs):
             density += total[s]
@@ -101,20 +104,20 @@ class Readings:
 
 
 def read_maps(
-    maps: NDArray[np.float32],
+    maps: Maps,
     index: NDArray[np.int64],
     ijk: NDArray[np.int64],
     grid: OrientationGrid,
 ) -> Readings:
     """Read density and orientation off the maps.
 
-    maps (n_rows, n_pairs); index (n_x, n_y, n_z) gives the row of a voxel, -1 for none; ijk
+    index (n_x, n_y, n_z) gives the number of a voxel among the maps, -1 for none; ijk
     (n_voxels, 3) are the places in `index` to read. The main peak is the window of one scan step
     around the brightest orientation.
     """
     out = np.empty((ijk.shape[0], 10))
     n1, n2 = grid.axis1.size, grid.axis2.size
-    _peaks(maps, index, ijk, neighbour_weights(), n1, n2, grid.refinement, out)
+    _peaks(maps.first, maps.run, maps.values, index, ijk, neighbour_weights(), n1, n2, grid.refinement, out)
     places = (np.arange(grid.axis1.size), np.arange(grid.axis2.size))
     tilt1 = np.interp(out[:, 1], places[0], grid.axis1)
     tilt2 = np.interp(out[:, 2], places[1], grid.axis2)

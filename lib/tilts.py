@@ -118,6 +118,18 @@ class OrientationGrid:
         a, b = np.meshgrid(self.axis1, self.axis2, indexing="ij")
         return a.ravel(), b.ravel()
 
+    def spread_over(self, finer: OrientationGrid) -> NDArray[np.float32]:
+        """Matrix (n_pairs, finer.n_pairs) that takes a distribution to a finer grid of the same range.
+
+        Each pair is shared among those around it, linearly; what it holds is kept.
+        """
+        hats = []
+        for axis, fine in ((self.axis1, finer.axis1), (self.axis2, finer.axis2)):
+            places = np.interp(fine, axis, np.arange(axis.size))
+            hat = np.maximum(1.0 - np.abs(np.arange(axis.size)[:, None] - places), 0.0)
+            hats.append(hat / hat.sum(axis=1, keepdims=True))
+        return np.kron(*hats).astype(np.float32)
+
 
 def _divide(axis: Array, parts: int) -> Array:
     places = np.arange((axis.size - 1) * parts + 1) / parts

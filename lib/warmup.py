@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import kernels
+from . import kernels, map_kernels, mlem, shape
 from .backprojection import Backprojection, PairTurns, PixelSet, pixel_boxes
+from .maps import Maps, n_padded
+from .mlem import Model, NoExchange, View
 from .setting import Setting
+from .tilts import OrientationGrid
 
 
 def warm_up(setting: Setting, *, quiet: bool = False) -> None:
@@ -21,12 +26,19 @@ def warm_up(setting: Setting, *, quiet: bool = False) -> None:
     started, said = time.monotonic(), False
     for call in _small_calls(setting):
         call()
-        if kernels.n_compiled() and not said:
+        if _n_compiled() and not said:
             said = True
             if not quiet:
                 print("compiling kernels ...", end=" ", file=sys.stderr, flush=True)
     if said and not quiet:
         print(f"{time.monotonic() - started:.1f} s (once)", file=sys.stderr, flush=True)
+
+
+def _n_compiled() -> int:
+    """How many kernels this process has compiled, rather than found in the cache on disk."""
+    modules = (kernels, map_kernels, shape)
+    functions = (f for module in modules for f in vars(module).values() if hasattr(f, "stats"))
+    return sum(sum(f.stats.cache_misses.values()) for f in functions)
 
 
 def _small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
@@ -41,6 +53,9 @@ def _small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     yield lambda: kernels.transpose_frames(frames, 0, 1, maps)
     small = (np.zeros((1, 2, 3)), np.zeros((1, 2)), (1, 1), *(np.zeros(1) for _ in range(3)))
     yield lambda: kernels.count_hull(np.zeros(1, np.int32), np.zeros((1, 1), np.uint8), *small)
+    if setting.params.method == "mlem":
+        yield lambda: _fit_one_voxel(setting, maps)
+        return
     values = maps
     if setting.turns:
         turned = np.zeros((1, setting.n_pairs), dtype=np.float32)
@@ -55,3 +70,16 @@ def _small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     pixels = PixelSet(maps if exact else values, boxes, np.zeros(1, dtype=np.int64))
     yield lambda: sums.add(views, pixels, turns and turns[:1])
     yield lambda: sums.finish(setting.scan.tilt1_deg, setting.scan.tilt2_deg, 1)
+
+
+def _fit_one_voxel(setting: Setting, counts: NDArray[Any]) -> None:
+    """An iteration of `mlem` with one voxel in front of one pixel, and what is read off its map."""
+    xyz, matrix, shift = np.zeros((1, 3)), setting.views.matrix[0], np.zeros(2)
+    hit, cover = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.float32)
+    kernels.mark_pixels(xyz, matrix, shift, (1, 1), hit, cover)
+    grid = OrientationGrid.refine(*setting.relative_axes_deg(), 1)
+    response = np.ones((setting.n_pairs, n_padded(grid.n_pairs)), dtype=np.float32)
+    measured = setting.measured(0)
+    view = View(matrix, shift, (1, 1), np.flatnonzero(hit), lambda: counts, measured, response, cover, hit)
+    maps, _ = mlem.maximise(Model(xyz, [view], 0.0, 0.0), Maps.full(1, grid.n_pairs, 1.0), 1, 1, NoExchange())
+    shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

@@ -22,6 +22,8 @@ PURE = (
     "phantom",
     "colours",
     "mlem",
+    "maps",
+    "map_kernels",
     "shape",
     "alignment",
     "spots",

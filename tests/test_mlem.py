@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,10 +11,11 @@ import phantoms
 import pytest
 from conftest import Run
 
-from lib import mlem, reconstruct, setting, shape
+from lib import iterate, memory, mlem, reconstruct, setting, shape
 from lib.bands import Bands
 from lib.initfile import parse, read_initfile
-from lib.iterate import _view
+from lib.map_kernels import RUN
+from lib.maps import Maps
 from lib.parallel import SerialComm
 from lib.tilts import OrientationGrid, Resolution, response
 
@@ -32,29 +34,98 @@ def read_result(folder: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndar
     return fields["mask"] > 0, np.load(folder / "grain_ang.npy")[..., :2], fields
 
 
+@pytest.mark.parametrize("refinement", [2, 5])  # with 5, K goes before P
 @pytest.mark.parametrize("name", CASES)
-def test_projection_and_backprojection_are_adjoint(tmp_path, name):
-    """<A f, y> = <f, A' y> for P and K together, in both frames and both modes."""
-    case = phantoms.make(**CASES[name], n_omega=5, n_tilts=3)
+def test_projection_and_backprojection(tmp_path, name, refinement):
+    """A f and A' y as two matrices say, and <A f, y> = <f, A' y>, in both frames and both modes."""
+    case = phantoms.make(**CASES[name], n_omega=3, n_tilts=3)
     params, _ = read_initfile(case.write(tmp_path))
     here = setting.prepare(params)
-    grid = OrientationGrid.refine(*here.relative_axes_deg(), 2)
     rng = np.random.default_rng(0)
-    xyz = rng.uniform(-6, 6, (400, 3))  # some of them leave the detector
+    xyz = rng.uniform(-6, 6, (300, 3))  # some of them leave the detector
     with Bands(here.scan, here.omega_index) as bands:
-        views = [_view(here, bands, k, xyz, grid, Resolution(0.03, 0.06)) for k in range(5)]
-    model = mlem.Model(xyz, views, 0.0, 0.0)
-    maps = rng.random((400, grid.n_pairs), dtype=np.float32)
-    for view in views:
+        model = mlem.Model(xyz, [iterate._view(here, bands, k, xyz) for k in range(3)], 0.0, 0.0)
+    model = iterate._with_response(here, model, refinement, Resolution(0.03, 0.06))
+    n_pairs = OrientationGrid.refine(*here.relative_axes_deg(), refinement).n_pairs
+    maps = some_runs(Maps.full(300, n_pairs, 1.0), rng)
+    for view in model.views:
+        assert view.sees_few == (refinement == 5)
+        onto = bilinear(view, xyz)
         image = rng.random((view.pixels.size, 9), dtype=np.float32)
-        back = np.zeros_like(maps)
+        seen = model.project(view, maps)
+        np.testing.assert_allclose(seen, onto @ maps.dense() @ view.response.T, rtol=1e-4, atol=1e-5)
+        back = replace(maps, values=np.zeros_like(maps.values))
         model.backproject(view, image, back)
-        forward = np.vdot(model.project(view, maps).astype(float), image.astype(float))
-        assert np.vdot(maps.astype(float), back.astype(float)) == pytest.approx(forward, rel=1e-5)
-        ones = np.ones_like(image)
-        back[:] = 0
-        model.backproject(view, ones, back)
-        np.testing.assert_allclose(model.sensitivity([view]), back, rtol=1e-4, atol=1e-4)
+        dense = (onto.T @ image @ view.response).reshape(300, -1, RUN)
+        np.testing.assert_allclose(back.values, dense[maps.voxel_of_run(), maps.run], rtol=1e-4, atol=1e-5)
+        forward = np.vdot(seen.astype(float), image.astype(float))
+        assert np.vdot(maps.values.astype(float), back.values.astype(float)) == pytest.approx(
+            forward, rel=1e-5
+        )
+
+
+def bilinear(view: mlem.View, xyz: np.ndarray) -> np.ndarray:
+    """P (n_rows, n_voxels) of one view: the product of two hats."""
+    place = xyz @ view.matrix.T + view.shift
+    pixel = np.stack(np.divmod(view.pixels, view.shape[1]), axis=1)
+    return np.maximum(1.0 - np.abs(pixel[:, None] - place), 0.0).prod(axis=2).astype(np.float32)
+
+
+def some_runs(maps: Maps, rng: np.random.Generator) -> Maps:
+    """Random values in some of the runs, none in some voxels."""
+    maps.values[:] *= rng.random(maps.values.shape)
+    maps.values[rng.random(maps.run.size) < 0.6] = 0.0
+    return maps.above(np.zeros(maps.n_voxels, dtype=np.float32))
+
+
+def test_maps_keep_what_they_hold():
+    """Parts, joined again; runs given up; a finer grid with the same total and centre of mass."""
+    rng = np.random.default_rng(1)
+    axis = np.array([-0.1, 0.0, 0.1, 0.2])
+    grid, finer = (OrientationGrid.refine(axis, axis, n) for n in (1, 2))
+    maps = some_runs(Maps.full(40, grid.n_pairs, 1.0), rng)
+    joined = Maps.joined([maps.part(0, 7), maps.part(7, 7), maps.part(7, 40)])
+    np.testing.assert_array_equal(joined.dense(), maps.dense())
+    np.testing.assert_array_equal(maps.highest(), maps.dense().max(axis=1))
+    limit = np.full(40, 0.95, dtype=np.float32)
+    kept = maps.above(limit).dense()
+    assert ((kept == maps.dense()) | (kept == 0)).all()
+    assert (maps.dense()[kept == 0] <= 1.0).all() and (kept > 0.95).sum() == (maps.dense() > 0.95).sum()
+    fine = maps.refined(grid, finer, 0.0).dense()[:, : finer.n_pairs]
+    coarse = maps.dense()[:, : grid.n_pairs]
+    np.testing.assert_allclose(fine.sum(axis=1), coarse.sum(axis=1), rtol=1e-5)
+    single = Maps.full(1, grid.n_pairs, 0.0)
+    single.values.reshape(-1)[5] = 3.0  # (1, 1): inside of the grid
+    spread = single.refined(grid, finer, 0.0).dense()[0, : finer.n_pairs]
+    for values, at in zip(finer.pairs(), (0.0, 0.0), strict=True):
+        assert (spread @ values) / 3.0 == pytest.approx(at, abs=1e-6)
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_counts_that_do_not_fit_into_memory_are_read_anew(tmp_path, run: Run, ranks):
+    """The same numbers, with nothing held."""
+    case = phantoms.make(n_omega=8, n=16)
+    fields = []
+    for held in ("auto", 0):
+        folder = tmp_path / str(held)
+        init = case.write(folder, method="mlem", iterations=2, rock_width=0.03, roll_width=0.05, memory=held)
+        result = run("recon3d.py", init, ranks=ranks)
+        assert result.returncode == 0, result.stderr
+        assert ("pixels:" in result.stderr) == (held == "auto")
+        fields.append(read_result(folder)[2])
+    for name, values in fields[0].items():
+        np.testing.assert_array_equal(values, fields[1][name], err_msg=name)
+
+
+def test_free_memory_is_the_least_of_machine_and_job(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    assert memory.free_bytes(meminfo, tmp_path) == 5000 * 1024
+    (tmp_path / "memory.current").write_text("1000\n")
+    for limit, free in (("max", 5000 * 1024), ("3000", 2000), ("9000000000", 5000 * 1024)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert memory.free_bytes(meminfo, tmp_path) == free
+    assert memory.free_bytes(tmp_path / "none", tmp_path / "none") > 1 << 20
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -181,10 +252,11 @@ def test_reading_of_one_map():
     """Worked numbers: a peak between two orientations, and a second one far from it."""
     axis = np.array([0.0, 0.1, 0.2, 0.3])
     grid = OrientationGrid.refine(axis, axis, 1)
-    maps = np.zeros((1, 4, 4), dtype=np.float32)
-    maps[0, 1, 1], maps[0, 1, 2], maps[0, 3, 0] = 3.0, 1.0, 1.5
+    maps = Maps.full(1, 16, 0.0)
+    whole = maps.values.reshape(4, 4)
+    whole[1, 1], whole[1, 2], whole[3, 0] = 3.0, 1.0, 1.5
     readings = shape.read_maps(
-        maps.reshape(1, 16), np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid
+        maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid
     )
     weight = shape.neighbour_weights()[2, 2, 2]
     assert readings.density[0] == pytest.approx(5.5 * weight)
