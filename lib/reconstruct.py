@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backprojection, iterate, results
+from . import backprojection, checks, iterate, results
 from .align import align
 from .backprojection import Backprojection, PairTurns, pixel_boxes
 from .bands import Bands
@@ -44,18 +44,29 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     setting = comm.bcast(setting)
     assert setting is not None  # noqa: S101 - rank 0 has one, or all have left
     setting = align(setting, comm, quiet=quiet)
-    for warning in setting.warnings if comm.rank == 0 else ():
-        print(f"recon3d: warning: {warning}", file=sys.stderr)
+    _warn(setting.warnings, comm)
     prepared = time.monotonic()
     method = iterate_maps if params.method == "mlem" else backproject
     fields, mask, facts = method(setting, comm, quiet=quiet)
+    reconstructed = time.monotonic()
+    found = checks.run(setting, fields, mask, comm, quiet=quiet)
+    _warn(found.warnings(setting), comm)
     lines: list[str] = []
     with together(comm):
         if comm.rank == 0:
-            times = {"preparation": prepared - started, "reconstruction": time.monotonic() - prepared}
-            results.write(setting, fields, mask, facts, comm.size, times)
+            times = {
+                "preparation": prepared - started,
+                "reconstruction": reconstructed - prepared,
+                "checks": time.monotonic() - reconstructed,
+            }
+            results.write(setting, fields, mask, facts, found, comm.size, times)
             lines = results.summary(setting, fields, mask, facts, comm.size, time.monotonic() - started)
     return lines
+
+
+def _warn(warnings: list[str], comm: Comm) -> None:
+    for warning in warnings if comm.rank == 0 else ():
+        print(f"recon3d: warning: {warning}", file=sys.stderr)
 
 
 Result = tuple[dict[str, Array], NDArray[np.bool_], dict[str, Any]]  # fields, mask and other facts

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import __version__
 from . import grain_pictures as pictures
+from .checks import Checks
 from .errors import Recon3DError
 from .grain_pictures import Body
 from .initfile import format_value
@@ -37,12 +38,15 @@ def write(
     fields: Mapping[str, Array],
     mask: NDArray[np.bool_],
     facts: Mapping[str, Any],
+    checks: Checks,
     lines: Mapping[str, str],
 ) -> None:
     """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
     params = setting.params
     sections = [
-        warnings_section(warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
+        warnings_section(
+            warnings(setting, mask, facts) + checks.warnings(setting), nothing="Nothing suspicious was found."
+        ),
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_slices(setting, fields, mask),
