@@ -50,7 +50,6 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     fields, mask, facts = method(setting, comm, quiet=quiet)
     reconstructed = time.monotonic()
     found = checks.run(setting, fields, mask, comm, quiet=quiet)
-    _warn(found.warnings(setting), comm)
     lines: list[str] = []
     with together(comm):
         if comm.rank == 0:
@@ -61,6 +60,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             }
             results.write(setting, fields, mask, facts, found, comm.size, times)
             lines = results.summary(setting, fields, mask, facts, comm.size, time.monotonic() - started)
+    _warn(found.warnings(setting), comm)
     return lines
 
 

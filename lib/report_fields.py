@@ -38,8 +38,10 @@ class OrientationView:
         center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
         rgb = orientation_rgb(self.tilt1, self.tilt2, center, radius)
         rgb[~body.mask] = OUTSIDE
-        figure = Figure(figsize=(3.4, 3.0), layout="constrained")
-        draw_key(figure.subplots(), center, radius)
+        figure = Figure(figsize=(3.4, 3.0))
+        key = figure.add_axes((0.22, 0.16, 0.74, 0.74))
+        draw_key(key, center, radius)
+        key.locator_params(nbins=5)
         return Painted(self.title, self.text, rgb, None, figure)
 
 
@@ -77,9 +79,10 @@ class FieldView:
         numbers[shown] = 1 + np.rint(254 * share).astype(np.uint8)
         cmap = matplotlib.colormaps[self.cmap]
         palette = np.vstack([to_rgb(NOTHING), cmap(np.linspace(0.0, 1.0, 255))[:, :3]])
-        figure = Figure(figsize=(3.4, 0.75), layout="constrained")
+        figure = Figure(figsize=(3.4, 0.75))
         scale = matplotlib.cm.ScalarMappable(Normalize(low, high), cmap)
-        figure.colorbar(scale, cax=figure.subplots(), orientation="horizontal", label=self.label)
+        bar = figure.add_axes((0.06, 0.65, 0.88, 0.25))
+        figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
         return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8), figure)
 
 

@@ -81,9 +81,9 @@
     }
   }
 
-  // Round positions (um) between two limits, four or so.
+  // Round positions (um) between two limits, at most six.
   function ticks(low, high) {
-    const rough = (high - low) / 4;
+    const rough = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
     const found = [];
