@@ -43,7 +43,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
         )
         plot.set_title(title, fontsize=9)
         plot.set_xlabel("x (px)")
-        plot.set_yticks(np.arange(len(shown)) + 0.5, [""] * len(shown), length=0)
+        plot.set_yticks([])
         plot.locator_params(axis="x", nbins=4)
         plot.spines[:].set_visible(False)
         if plot is not plots[1]:
@@ -56,6 +56,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
         rotation=90,
         va="center",
     )
+    plots[0].tick_params(axis="y", length=0)
     plots[0].set_ylabel("omega")
     return figure
 
