@@ -20,7 +20,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
     """Measured, projected and the difference of both, an omega in each row."""
     n_x, n_y = shown[0].measured.shape
     row = float(np.clip(_ROW_HEIGHT * n_y / n_x, 0.8, 3.0))
-    below, above = 0.75, 0.25
+    below, above = 0.9, 0.25
     height = below + above + row * len(shown)
     figure = Figure(figsize=(WIDTH, height))  # laid out by hand: an automatic layout takes far longer
     places = {"left": 0.1, "right": 0.99, "bottom": below / height, "top": 1 - above / height, "wspace": 0.04}
@@ -39,7 +39,13 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
     edges = (-0.5, n_x * shown[0].bin - 0.5, len(shown), 0)
     for plot, (image, cmap, low), title in zip(plots, columns, _TITLES, strict=True):
         drawn = plot.imshow(
-            image.T, extent=edges, cmap=cmap, vmin=low, vmax=top, interpolation="nearest", aspect="auto"
+            image.T,
+            extent=edges,
+            cmap=cmap,
+            vmin=low,
+            vmax=-low or top,
+            interpolation="nearest",
+            aspect="auto",
         )
         plot.set_title(title, fontsize=9)
         plot.set_xlabel("x (px)")
@@ -48,7 +54,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
         plot.spines[:].set_visible(False)
         if plot is not plots[1]:
             left = plot.get_position().x0 + 0.02
-            bar = figure.add_axes((left, 0.17 / height, plot.get_position().width - 0.04, 0.07 / height))
+            bar = figure.add_axes((left, 0.28 / height, plot.get_position().width - 0.04, 0.07 / height))
             figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=MaxNLocator(4))
     plots[0].set_yticks(
         np.arange(len(shown)) + 0.5,
