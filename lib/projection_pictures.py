@@ -34,7 +34,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
     columns = (
         (measured, "viridis", 0.0),
         (predicted, "viridis", 0.0),
-        (measured - predicted, "RdBu_r", -top),
+        (measured - predicted, "RdBu_r", -top / 2),
     )
     edges = (-0.5, n_x * shown[0].bin - 0.5, len(shown), 0)
     for plot, (image, cmap, low), title in zip(plots, columns, _TITLES, strict=True):
