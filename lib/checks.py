@@ -16,7 +16,7 @@ from .setting import Setting
 
 Array = NDArray[np.float64]
 
-_CENTER_OFF_PX = 0.5  # 0.1 px at most on right runs of the phantoms, 2 px where the centre is 3 px off
+_CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
@@ -61,7 +61,7 @@ def run(
 
 def _center_warning(setting: Setting, found: Comparison) -> list[str]:
     off = found.shift_across_px
-    if abs(off) < _CENTER_OFF_PX:
+    if abs(off) < _CENTER_OFF * found.shown[0].bin:
         return []
     center = ",".join(f"{v:.1f}" for v in np.add(setting.center_px, off * np.array(found.across)))
     return [
