@@ -44,7 +44,8 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     setting = comm.bcast(setting)
     assert setting is not None  # noqa: S101 - rank 0 has one, or all have left
     setting = align(setting, comm, quiet=quiet)
-    _warn(setting.warnings, comm)
+    for warning in setting.warnings if comm.rank == 0 else ():
+        print(f"recon3d: warning: {warning}", file=sys.stderr)
     prepared = time.monotonic()
     method = iterate_maps if params.method == "mlem" else backproject
     fields, mask, facts = method(setting, comm, quiet=quiet)
@@ -60,13 +61,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             }
             results.write(setting, fields, mask, facts, found, comm.size, times)
             lines = results.summary(setting, fields, mask, facts, comm.size, time.monotonic() - started)
-    _warn(found.warnings(setting), comm)
     return lines
-
-
-def _warn(warnings: list[str], comm: Comm) -> None:
-    for warning in warnings if comm.rank == 0 else ():
-        print(f"recon3d: warning: {warning}", file=sys.stderr)
 
 
 Result = tuple[dict[str, Array], NDArray[np.bool_], dict[str, Any]]  # fields, mask and other facts
