@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"recon3d_lib": "lib"},
     packages=["recon3d_lib"],
+    package_data={"recon3d_lib": ["*.js"]},
     install_requires=[
         "numpy>=1.24",
         "scipy>=1.10",
@@ -25,6 +26,7 @@ setup(
         "h5py>=3.8",
         "hdf5plugin>=4.0",
         "matplotlib>=3.7",
+        "pillow>=9.1",
         "numba>=0.58",
         "mpi4py>=4.0",
         "threadpoolctl>=3.1",

@@ -18,7 +18,6 @@ from .spots import Spot, find_spots
 
 Spots = list[list[Spot]]
 
-_MANY_RANGES = 12
 _POOR_FIT_PX = 3.0
 _CENTER_OFF_PX = 0.5
 
@@ -95,13 +94,10 @@ def _warnings(setting: Setting, found: Alignment, auto: bool) -> list[str]:
     odd = found.standing_out
     if odd.any():
         omega_deg = setting.scan.omega_deg[setting.omega_index]
-        spans = alignment.ranges(odd, omega_deg)
-        listed = ",".join(f"[{low:g},{high:g}]" for low, high in spans[:_MANY_RANGES])
-        more = f" and {len(spans) - _MANY_RANGES} more" if len(spans) > _MANY_RANGES else ""
         warnings.append(
             f"{int(odd.sum())} of {odd.size} omegas stand out by the brightness or place of the grain's "
             "image, as when another grain passes; look at them, or leave them out with "
-            f"omega_exclude [{listed}]{more}"
+            f"omega_exclude {alignment.listed(odd, omega_deg)}"
         )
     if found.scale_px > _POOR_FIT_PX:
         warnings.append(

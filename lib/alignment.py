@@ -37,6 +37,7 @@ _ROUNDS, _HUBER_ROUNDS = 30, 8
 _STILL = 1e-9  # change of the fit, in px and um
 _ENOUGH_FOR_HARMONICS = 16  # omegas
 _CHOICES = 6  # of the spots to fit
+_MANY_RANGES = 12
 
 
 @dataclass(frozen=True)
@@ -260,3 +261,10 @@ def ranges(flags: NDArray[np.bool_], omega_deg: Array) -> list[tuple[float, floa
     labels, n_labels = ndimage.label(flags)
     found = (omega_deg[labels == number] for number in range(1, n_labels + 1))
     return [(float(angles[0]), float(angles[-1])) for angles in found]
+
+
+def listed(flags: NDArray[np.bool_], omega_deg: Array) -> str:
+    """`ranges` as the init file has them; of very many only the first."""
+    spans = ranges(flags, omega_deg)
+    words = ",".join(f"[{low:g},{high:g}]" for low, high in spans[:_MANY_RANGES])
+    return f"[{words}]" + (f" and {len(spans) - _MANY_RANGES} more" if len(spans) > _MANY_RANGES else "")

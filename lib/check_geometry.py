@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 _HALF_OF_FLIPS = ((1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, 1, -1, 0))
 FLIPS = _HALF_OF_FLIPS + tuple((-a, -b, -c, -d) for a, b, c, d in _HALF_OF_FLIPS)
-_N_OMEGA, _PIXELS_ACROSS, _TILTS_ACROSS = 36, 32, 4
+COARSE = {"n_omega": 36, "n_pixels": 32, "n_tilts": 4}
 _HELD_OUT = 3  # every third omega judges
 _ITERATIONS, _SUBSETS = 3, 6
 _GUESS = (1.0, 1.4)  # widths of the resolution in steps, where the init file does not give them
@@ -99,8 +99,21 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     setting: Setting = comm.bcast(prepared)
     dark = find_dark(setting, comm)
     spots = look(setting, dark, comm, quiet=quiet)
-    scan = coarse.load(setting, dark, comm, _N_OMEGA, _PIXELS_ACROSS, _TILTS_ACROSS, everywhere=True)
-    everyone = candidates(setting)
+    scan = coarse.load(setting, dark, comm, **COARSE, everywhere=True)
+    judged = judge_all(setting, candidates(setting), spots, scan, comm, quiet)
+    ranked = sorted((v for verdict in judged for v in (verdict, mirrored(verdict))), key=lambda v: v.misfit)
+    return report(ranked, present_candidate(setting))
+
+
+def judge_all(
+    setting: Setting,
+    everyone: list[Candidate],
+    spots: Spots | None,
+    scan: CoarseScan,
+    comm: Comm,
+    quiet: bool,
+) -> list[Verdict]:
+    """The verdicts on some candidates, which the ranks share, on every rank."""
     mine = block(len(everyone), comm.size, comm.rank)
     verdicts: list[Verdict] = []
     show = comm.rank == 0 and not quiet
@@ -112,9 +125,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             verdicts.append(judge(setting, everyone[k], spots, scan))
             progress.advance()
             check_alarm(comm)
-    judged = [verdict for part in comm.allgather(verdicts) for verdict in part]
-    ranked = sorted((v for verdict in judged for v in (verdict, mirrored(verdict))), key=lambda v: v.misfit)
-    return report(ranked, _present(setting))
+    return [verdict for part in comm.allgather(verdicts) for verdict in part]
 
 
 def candidates(setting: Setting) -> list[Candidate]:
@@ -131,15 +142,22 @@ def mirrored(verdict: Verdict) -> Verdict:
     )
 
 
-def _present(setting: Setting) -> Candidate:
+def present_candidate(setting: Setting) -> Candidate:
+    """The geometry of the init file."""
     params = setting.params
     return Candidate(params.omega_sign, (params.o11, params.o12, params.o21, params.o22), setting.tilt_frame)
 
 
-def judge(setting: Setting, candidate: Candidate, spots: Spots, scan: CoarseScan) -> Verdict:
-    """Reconstruct from two thirds of the coarse omegas and predict the others."""
+def judge(setting: Setting, candidate: Candidate, spots: Spots | None, scan: CoarseScan) -> Verdict:
+    """Reconstruct from two thirds of the coarse omegas and predict the others.
+
+    The centre is fitted to the spots; without them it stays, like the drift, that of the setting.
+    """
     own = work_out(candidate.of(setting.params), setting.scan, setting.threshold)
-    if setting.params.detector_center is None or setting.params.detector_center == "auto":
+    if spots is None:
+        own = own.shifted(setting.center_px, setting.drift_px)
+        own = replace(own, alignment=setting.alignment)
+    elif setting.params.detector_center is None or setting.params.detector_center == "auto":
         own = fit_center(own, spots)
     trial = Trial(own, scan, _ball(own, scan.factor), scan.views(own.views), all_pixels=True)
     model, grid = trial.model(_resolution(own, scan))

@@ -28,9 +28,9 @@ matplotlib.rcParams.update(STYLE)
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_WIDTH = 7.0  # inches; text stays legible on a telephone
-_BLUE, _RED, _GREY = "#1f5f8b", "#d1495b", "#9aa5b1"
-_NOTHING, _OUTSIDE = "#e4e8ec", 238
+WIDTH = 7.0  # inches; text stays legible on a telephone
+BLUE, RED, ORANGE, _GREY = "#1f5f8b", "#d1495b", "#e69f00", "#9aa5b1"
+NOTHING, OUTSIDE = "#e4e8ec", 238
 _MOST_VALUES = 1 << 20  # of a histogram; larger volumes are thinned out evenly
 _LONGEST_STRIP = 8.0  # a slice longer than this is stretched across
 _PLACES = {2: (0, 0), 1: (1, 0), 0: (1, 1)}  # of the slices, by their normal; as in a drawing
@@ -57,7 +57,7 @@ def draw_orientation(body: Body, tilt1: Array, tilt2: Array) -> Figure:
 
     def colours(cut: tuple[Any, ...]) -> NDArray[np.uint8]:
         rgb = orientation_rgb(tilt1[cut], tilt2[cut], center, radius)
-        rgb[~body.mask[cut]] = _OUTSIDE
+        rgb[~body.mask[cut]] = OUTSIDE
         return rgb
 
     figure, spare = _slices(body, colours, outline=False)
@@ -77,13 +77,13 @@ def draw_field(
     name: str,
     *,
     cmap: str,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[float, float],
     only_grain: bool = False,
     cutoff: float | None = None,
 ) -> Figure:
     """Three slices of a field with the grain's outline, and the histogram of its values."""
-    low, high = limits or _usual_limits(values[body.mask] if body.mask.any() else values)
-    colours = matplotlib.colormaps[cmap].with_extremes(bad=_NOTHING)
+    low, high = limits
+    colours = matplotlib.colormaps[cmap].with_extremes(bad=NOTHING)
 
     def shown(cut: tuple[Any, ...]) -> Array:
         return np.where(body.mask[cut], values[cut], np.nan) if only_grain else values[cut]
@@ -93,7 +93,7 @@ def draw_field(
     )
     _draw_histogram(spare, body.mask, values, name, (low, high), only_grain)
     if cutoff is not None:
-        spare.axvline(cutoff, color=_RED, linestyle="--", linewidth=1, label=f"cutoff {cutoff:g}")
+        spare.axvline(cutoff, color=RED, linestyle="--", linewidth=1, label=f"cutoff {cutoff:g}")
     if spare.get_legend_handles_labels()[0]:
         spare.legend(frameon=False, fontsize=8)
     return figure
@@ -108,7 +108,7 @@ def _slices(
     **how: Any,
 ) -> tuple[Figure, Axes]:
     """Three slices through the middle of the grain, and the fourth of four plots, empty."""
-    figure = Figure(figsize=(_WIDTH, 6.4))  # laid out by hand: an automatic layout takes three times as long
+    figure = Figure(figsize=(WIDTH, 6.4))  # laid out by hand: an automatic layout takes three times as long
     left_edge = 0.21 if label else 0.09
     places = {"left": left_edge, "right": 0.98, "bottom": 0.08, "top": 0.95, "wspace": 0.26, "hspace": 0.3}
     plots = figure.subplots(2, 2, gridspec_kw=places)
@@ -150,7 +150,7 @@ def _draw_outline(plot: Axes, u: Array, v: Array, mask: Mask) -> None:
         plot.contour(u, v, mask.T.astype(float), levels=[0.5], colors=colour, linewidths=width)
 
 
-def _usual_limits(values: Array) -> tuple[float, float]:
+def usual_limits(values: Array) -> tuple[float, float]:
     """From 0 to what few values exceed."""
     known = _some(values[np.isfinite(values)])
     high = float(np.percentile(known, 99.5)) if known.size else 0.0
@@ -175,7 +175,7 @@ def _draw_histogram(
     edges = np.linspace(*limits, _BINS // 2 + 1)
     some, inside = _some(values.ravel()), _some(mask.ravel())
     scale = values.size / max(1, some.size)
-    groups = [("grain", inside & np.isfinite(some), _BLUE)]
+    groups = [("grain", inside & np.isfinite(some), BLUE)]
     if not only_grain:
         groups.insert(0, ("not grain, above 0", ~inside & (some > 0), _GREY))
     drawn = False
@@ -212,7 +212,7 @@ def draw_orientations(tilt1: Array, tilt2: Array, scanned_deg: tuple[Array, Arra
     if scanned_deg is not None:
         (low1, high1), (low2, high2) = ((float(a.min()), float(a.max())) for a in scanned_deg)
         corners = [low1, high1, high1, low1, low1], [low2, low2, high2, high2, low2]
-        plot.plot(*corners, color=_RED, linestyle="--", linewidth=1, label="scanned range")
+        plot.plot(*corners, color=RED, linestyle="--", linewidth=1, label="scanned range")
         plot.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.09))
     plot.set_xlabel("tilt1 (deg)")
     plot.set_ylabel("tilt2 (deg)")
@@ -224,7 +224,7 @@ def draw_orientations(tilt1: Array, tilt2: Array, scanned_deg: tuple[Array, Arra
 
 def _one_plot(height: float) -> tuple[Figure, Axes]:
     """A figure with one plot, laid out by hand."""
-    figure = Figure(figsize=(_WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height))
     inch = 1.0 / height
     places = {"left": 0.12, "right": 0.97, "bottom": 0.52 * inch, "top": 1.0 - 0.3 * inch}
     return figure, figure.subplots(gridspec_kw=places)
@@ -239,8 +239,8 @@ def _span(values: Array) -> tuple[float, float]:
 def draw_misfit(misfits: list[float]) -> Figure:
     """The misfit of each iteration."""
     figure, plot = _one_plot(3.0)
-    plot.plot(np.arange(1, len(misfits) + 1), misfits, "o-", color=_BLUE, linewidth=1.4, markersize=4)
-    plot.axhline(1.0, color=_RED, linestyle="--", linewidth=1, label="noise alone")
+    plot.plot(np.arange(1, len(misfits) + 1), misfits, "o-", color=BLUE, linewidth=1.4, markersize=4)
+    plot.axhline(1.0, color=RED, linestyle="--", linewidth=1, label="noise alone")
     plot.set_ylim(0.0, 1.1 * max(1.0, *misfits))
     plot.set_xticks(np.unique(np.linspace(1, max(len(misfits), 2), 10).astype(int)))
     plot.set_xlabel("iteration")
@@ -250,33 +250,20 @@ def draw_misfit(misfits: list[float]) -> Figure:
     return figure
 
 
-def draw_totals(omega_deg: Array, found: Alignment) -> Figure:
-    """Counts of the grain's image, all tilts together, at every omega."""
-    figure, plot = _one_plot(3.0)
-    plot.plot(omega_deg, found.totals, ".-", color=_BLUE, linewidth=1.2)
-    _mark(plot, omega_deg, found.totals, ~found.trusted)
-    most = float(np.nanmax(found.totals, initial=0.0))
-    plot.set_ylim(0.0, 1.1 * most if most > 0 else 1.0)
-    plot.set_xlabel("omega (deg)")
-    plot.set_ylabel("counts above the dark level")
-    plot.grid(alpha=0.3)
-    return figure
-
-
 def draw_alignment(omega_deg: Array, found: Alignment, px_per_um: float) -> Figure:
     """The path of the grain's centroid, measured and fitted, above what the fit leaves over."""
-    figure = Figure(figsize=(_WIDTH, 5.6))
+    figure = Figure(figsize=(WIDTH, 5.6))
     places = {"left": 0.11, "right": 0.98, "bottom": 0.09, "top": 0.89, "wspace": 0.2, "hspace": 0.1}
     plots = figure.subplots(2, 2, sharex=True, height_ratios=(2, 1), gridspec_kw=places)
     fitted = found.centroid_px - found.residual_px
     for column, name in enumerate("xy"):
         path, rest = plots[0, column], plots[1, column]
-        path.plot(omega_deg, found.centroid_px[:, column], ".", color=_BLUE, label="measured")
-        path.plot(omega_deg, fitted[:, column], "-", color="#e69f00", linewidth=1.2, label="fitted")
+        path.plot(omega_deg, found.centroid_px[:, column], ".", color=BLUE, label="measured")
+        path.plot(omega_deg, fitted[:, column], "-", color=ORANGE, linewidth=1.2, label="fitted")
         _mark(path, omega_deg, found.centroid_px[:, column], ~found.trusted)
         path.set_title(f"{name} of the centroid", fontsize=9)
         rest.axhline(0.0, color=_GREY, linewidth=1)
-        rest.plot(omega_deg, found.residual_px[:, column], ".-", color=_BLUE, linewidth=0.8)
+        rest.plot(omega_deg, found.residual_px[:, column], ".-", color=BLUE, linewidth=0.8)
         _mark(rest, omega_deg, found.residual_px[:, column], ~found.trusted)
         rest.set_xlabel("omega (deg)")
         for plot in (path, rest):
@@ -292,4 +279,4 @@ def draw_alignment(omega_deg: Array, found: Alignment, px_per_um: float) -> Figu
 def _mark(plot: Axes, omega_deg: Array, values: Array, odd: Mask) -> None:
     """Cross out what the fit took no account of."""
     if (odd & np.isfinite(values)).any():
-        plot.plot(omega_deg[odd], values[odd], "x", color=_RED, markersize=7, label="left out of the fit")
+        plot.plot(omega_deg[odd], values[odd], "x", color=RED, markersize=7, label="left out of the fit")

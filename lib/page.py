@@ -41,15 +41,26 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margi
 dt { color: #5b6b7a; } dd { margin: 0; overflow-wrap: anywhere; }
 dd small { color: #5b6b7a; }
 ul { margin: 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywhere; }
+#viewer, .live .still { display: none; } .live #viewer { display: block; }
+.slices { display: grid; grid-template-columns: 1fr 1fr; gap: 10px 18px; align-items: start; }
+.slices figure { margin: 0; } .slices canvas { width: 100%; display: block; }
+.slices figcaption { display: flex; gap: 8px; align-items: center; padding-left: 46px; }
+.slices label { flex: 1; display: flex; gap: 8px; } .slices input { flex: 1; min-width: 0; height: 28px; }
+.slices output { min-width: 7.5em; text-align: right; font-variant-numeric: tabular-nums; }
+nav { margin-bottom: 10px; display: flex; flex-wrap: wrap; gap: 6px; }
+button { font: inherit; padding: 5px 12px; border: 1px solid #b9c4ce; border-radius: 6px; background: white;
+  color: #22303c; } button[aria-pressed="true"] { background: #1f5f8b; color: white; }
 .warn { border-left: 5px solid #d1495b; } .good { border-left: 5px solid #3a9b6f; }
 @media (max-width: 640px) {
   main { padding: 14px 8px 30px; } section { padding: 12px 10px; margin-top: 10px; }
   h1 { font-size: 21px; } dl { column-gap: 10px; }
+  .slices { grid-template-columns: 1fr; }
 }
 @media print {
   body { background: white; } main { max-width: none; padding: 0; }
   section { break-inside: avoid; border-radius: 0; } section.long { break-inside: auto; }
   img { max-height: 23cm; }
+  .live #viewer { display: none; } .live .still { display: block; }
 }
 """
 
@@ -84,12 +95,17 @@ def facts_list(facts: Mapping[str, str], notes: Mapping[str, str] | None = None)
     return f"<dl>{''.join(rows)}</dl>"
 
 
-def picture_section(title: str, text: str, figure: Figure, dpi: int = _DPI) -> str:
-    """A section with a picture inside."""
+def picture_section(title: str, text: str, figure: Figure, dpi: int = _DPI, kind: str = "") -> str:
+    """A section with a picture inside; kind is its class in the style."""
+    start = f'<section class="{kind}">' if kind else "<section>"
+    return (
+        f"{start}<h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>"
+        f'<img alt="{html.escape(title)}" src="{picture_url(figure, dpi)}"></section>'
+    )
+
+
+def picture_url(figure: Figure, dpi: int = _DPI) -> str:
+    """A figure as data URL."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"compress_level": 4})
-    data = base64.b64encode(stream.getvalue()).decode()
-    return (
-        f"<section><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>"
-        f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}"></section>'
-    )
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backprojection, iterate, results
+from . import backprojection, checks, iterate, results
 from .align import align
 from .backprojection import Backprojection, PairTurns, pixel_boxes
 from .bands import Bands
@@ -49,11 +49,17 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     prepared = time.monotonic()
     method = iterate_maps if params.method == "mlem" else backproject
     fields, mask, facts = method(setting, comm, quiet=quiet)
+    reconstructed = time.monotonic()
+    found = checks.run(setting, fields, mask, comm, quiet=quiet)
     lines: list[str] = []
     with together(comm):
         if comm.rank == 0:
-            times = {"preparation": prepared - started, "reconstruction": time.monotonic() - prepared}
-            results.write(setting, fields, mask, facts, comm.size, times)
+            times = {
+                "preparation": prepared - started,
+                "reconstruction": reconstructed - prepared,
+                "checks": time.monotonic() - reconstructed,
+            }
+            results.write(setting, fields, mask, facts, found, comm.size, times)
             lines = results.summary(setting, fields, mask, facts, comm.size, time.monotonic() - started)
     return lines
 

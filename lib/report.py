@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from html import escape
 from importlib import metadata
 from pathlib import Path
@@ -14,19 +15,27 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from . import __version__
+from . import __version__, viewer
 from . import grain_pictures as pictures
+from .check_geometry import Verdict
+from .checks import Checks
 from .errors import Recon3DError
+from .geometry_doubts import changes
 from .grain_pictures import Body
 from .initfile import format_value
 from .page import facts_list, page, picture_section, warnings_section
 from .parameters import KEYS, Parameters
+from .projection_pictures import draw_images, draw_omegas
+from .projections import Comparison
+from .report_fields import fields_to_show
 from .setting import Setting
 
 Array = NDArray[np.float64]
 
 _DPI = 130
 _FAR_MISFIT = 3.0
+_MIDDLE = "Slices through the middle of the grain."
+_ONLY_MOVING = ("Width of tilt2",)  # looks like that of tilt1; drawing takes time
 _PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
 _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
@@ -37,15 +46,19 @@ def write(
     fields: Mapping[str, Array],
     mask: NDArray[np.bool_],
     facts: Mapping[str, Any],
+    checks: Checks,
     lines: Mapping[str, str],
 ) -> None:
     """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
     params = setting.params
     sections = [
-        warnings_section(warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
+        warnings_section(
+            warnings(setting, mask, facts) + checks.warnings(setting), nothing="Nothing suspicious was found."
+        ),
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
-        *_slices(setting, fields, mask),
+        *_volume(setting, fields, mask),
+        *_comparison(checks.comparison),
         _picture(
             "Orientations of the grain",
             "Each spot is a part of the grain with the same orientation; brighter means more voxels."
@@ -70,6 +83,7 @@ def write(
             )
         )
     sections += _alignment(setting)
+    sections += _geometries(checks.verdicts)
     sections.append(_parameters(params))
     sections.append(_versions())
     title = f"{params.folder.resolve().name}: {params.method}"
@@ -110,52 +124,57 @@ def _sides(mask: NDArray[np.bool_]) -> list[str]:
     return sides
 
 
-def _slices(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
-    """The sections with three slices each."""
+def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
+    """The viewer, and the still pictures that stand in for it on paper and without JavaScript."""
     params = setting.params
     position, size = np.array(params.grain_pos), np.array(params.grain_dim)
     limits = np.stack([position - size / 2, position + size / 2], axis=1)
     body = Body(limits, setting.grid_um, mask)
-    mlem = params.method == "mlem"
-    light = "Density of the grain in counts" if mlem else "Mean counts of all tilts at the voxel's pixel"
-    complete = (
-        "" if mlem else f" The grain is what reaches the cutoff {params.completeness_cutoff:g} (dashed line)."
-    )
+    shown = fields_to_show(fields, mask, mlem=params.method == "mlem", cutoff=params.completeness_cutoff)
+    try:
+        moving = viewer.section(body, [view.painted(body) for view in shown])
+    except Exception as error:
+        moving = _failure("Through the volume", error)
+    stills = [
+        _picture(view.title, f"{_MIDDLE} {view.text}", partial(view.still, body), "still")
+        for view in shown
+        if view.title not in _ONLY_MOVING
+    ]
+    return [moving, *stills]
+
+
+def _comparison(found: Comparison | None) -> list[str]:
+    """The sections on how well the result explains the images."""
+    if found is None:
+        return []
     return [
         _picture(
-            "Orientation",
-            "Slices through the middle of the grain; the same colour is the same orientation, to be read off "
-            "the key, whose axes are the range in degrees.",
-            lambda: pictures.draw_orientation(body, fields["tilt1"], fields["tilt2"]),
+            "Projections of the result",
+            "The images, summed over the tilts, beside the projections of the reconstructed grain, at some "
+            "omegas and at the worst one; counts. The difference should be faint and without a pattern: one "
+            "side red and the other blue is a displacement, a red spot is light that nothing explains."
+            f" Across the rotation axis the images lie {found.shift_across_px:+.2f} px from the projections.",
+            lambda: draw_images(found.shown),
         ),
         _picture(
-            "Shape",
-            f"{light}, with the outline of the grain (white line): the outline should follow the rim of what "
-            "is bright, away from the edges of the volume.",
-            lambda: pictures.draw_field(body, fields["intensity"], "intensity (counts)", cmap="viridis"),
+            "Intensity and residual per omega",
+            "Counts of the image and of the projection, all tilts together, and what the projection leaves "
+            "unexplained of the image beyond noise. Steps of the counts are the beam's or another grain's.",
+            lambda: draw_omegas(found),
         ),
-        _picture(
-            "Completeness",
-            "Share of the omegas at which a voxel is lit: near 1 inside of the grain when the geometry is "
-            f"right, falling steeply outside.{complete}",
-            lambda: pictures.draw_field(
-                body,
-                fields["completeness"],
-                "completeness",
-                cmap="cividis",
-                limits=(0.0, 1.0),
-                cutoff=None if mlem else params.completeness_cutoff,
-            ),
-        ),
-        _picture(
-            "Width of the orientations",
-            "tilt1_std, "
-            + ("the error of tilt1" if mlem else "the spread of the voxel's tilt map along tilt1")
-            + ": small where the orientation is well known, large at boundaries within the grain.",
-            lambda: pictures.draw_field(
-                body, fields["tilt1_std"], "tilt1_std (deg)", cmap="magma", only_grain=True
-            ),
-        ),
+    ]
+
+
+def _geometries(verdicts: Sequence[Verdict]) -> list[str]:
+    """How well other signs and tilt frames fit."""
+    if not verdicts:
+        return []
+    present = verdicts[0].candidate
+    misfits = {changes(present, v.candidate): f"misfit {v.misfit:.2f}" for v in verdicts}
+    return [
+        "<section><h2>Other geometries</h2><p>Each tried on a coarse volume and judged by omegas that it has "
+        "not seen; the init file's should have the smallest misfit. A mirrored sample fits as well with both "
+        f"rows of the flip reversed.</p>{facts_list(misfits)}</section>"
     ]
 
 
@@ -167,12 +186,6 @@ def _alignment(setting: Setting) -> list[str]:
     omega = setting.scan.omega_deg[setting.omega_index]
     return [
         _picture(
-            "Intensity per omega",
-            "Counts of the grain's image, all tilts together: steps are the beam's or another grain's, slow "
-            "changes may be the grain's own.",
-            lambda: pictures.draw_totals(omega, found),
-        ),
-        _picture(
             "Rotation axis and drift",
             "The centroid of the grain's image must follow the fitted path of a rotation; what is left over "
             f"is drift, here {found.scale_px:.2g} px rms, "
@@ -182,13 +195,17 @@ def _alignment(setting: Setting) -> list[str]:
     ]
 
 
-def _picture(title: str, text: str, draw: Callable[[], Figure]) -> str:
+def _picture(title: str, text: str, draw: Callable[[], Figure], kind: str = "") -> str:
     """A section with a picture. One that cannot be drawn must not cost the result of a long run."""
     try:
-        return picture_section(title, text, draw(), _DPI)
+        return picture_section(title, text, draw(), _DPI, kind)
     except Exception as error:
-        why = f"This picture could not be drawn ({type(error).__name__}: {error})."
-        return f'<section class="warn"><h2>{escape(title)}</h2><p>{escape(why)}</p></section>'
+        return _failure(title, error)
+
+
+def _failure(title: str, error: Exception) -> str:
+    why = f"This picture could not be drawn ({type(error).__name__}: {error})."
+    return f'<section class="warn"><h2>{escape(title)}</h2><p>{escape(why)}</p></section>'
 
 
 def _parameters(params: Parameters) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import Checks
 from .errors import Recon3DError
+from .misorientation import neighbour_misorientation
 from .setting import Setting
 
 if TYPE_CHECKING:
@@ -39,21 +41,23 @@ def write(
     fields: dict[str, Array],
     mask: NDArray[np.bool_],
     facts: dict[str, Any],
+    checks: Checks,
     n_ranks: int,
     times: dict[str, float],
 ) -> None:
     """Write all files under temporary names, then rename them. times are seconds, for the report."""
     from . import report, volume  # rank 0 alone needs HDF5 and matplotlib
 
+    fields = fields | {"kam": neighbour_misorientation(fields["tilt1"], fields["tilt2"], mask)}
     folder = setting.params.folder
     temporary = [folder / f".{name}.part" for name in RESULT_FILES]
     try:
         with temporary[0].open("wb") as stream:
             np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
-        volume.write(temporary[1], describe(setting, fields, mask, facts))
+        volume.write(temporary[1], describe(setting, fields, mask, facts | checks.facts()))
         lines = dict(_lines(setting, fields, mask, facts, n_ranks, sum(times.values())))
         lines["time"] += f": {', '.join(f'{what} {seconds:.1f} s' for what, seconds in times.items())}"
-        report.write(temporary[2], setting, fields, mask, facts, lines)
+        report.write(temporary[2], setting, fields, mask, facts, checks, lines)
         for part, name in zip(temporary, RESULT_FILES, strict=True):
             part.replace(folder / name)
     finally:

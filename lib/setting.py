@@ -86,6 +86,13 @@ class Setting:
             pairs = replace(pairs, shift=pairs.shift + move[:, None, :])
         return replace(self, views=views, pair_views=pairs, center_px=center_px)
 
+    @property
+    def drift_px(self) -> Array:
+        """The drift (n, 2) that was taken out of the projections."""
+        if self.alignment is None or self.params.drift != "correct":
+            return np.zeros((self.omega_index.size, 2))
+        return self.alignment.drift_px
+
     def omega(self, k: int) -> float:
         """The angle of the k-th omega in use, right-handed, in radians."""
         return float(self.params.omega_sign * np.radians(self.scan.omega_deg[self.omega_index[k]]))

@@ -1,0 +1,93 @@
+"""What recon3d.py asks of its own result, and the answers in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import alignment, geometry_doubts, projections
+from .check_geometry import Verdict
+from .parallel import Comm
+from .projections import Comparison
+from .setting import Setting
+
+Array = NDArray[np.float64]
+
+_CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
+_UNEXPLAINED = 0.4  # 0.25 at most on right runs
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The projections of the result beside the images (None: no grain), and other geometries tried."""
+
+    comparison: Comparison | None
+    verdicts: list[Verdict]
+
+    def facts(self) -> dict[str, Any]:
+        """For the attributes of the result."""
+        return self.comparison.facts() if self.comparison else {}
+
+    def warnings(self, setting: Setting) -> list[str]:
+        """What a user should know before trusting the result."""
+        found = geometry_doubts.warning(self.verdicts)
+        if self.comparison is not None:
+            found += _center_warning(setting, self.comparison)
+            found += _residual_warning(self.comparison)
+            found += _omega_warning(setting, self.comparison)
+        return found
+
+
+def run(
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    comm: Comm,
+    *,
+    quiet: bool = False,
+) -> Checks:
+    """Project the result and try other geometries. Collective; fields and mask are those of rank 0."""
+    density = mask.astype(np.float64)
+    if comm.rank == 0 and setting.params.method == "mlem":
+        density = fields["intensity"]
+    comparison = None
+    if comm.bcast(bool(mask.any())):
+        comparison = projections.compare(setting, density, comm, quiet=quiet)
+    return Checks(comparison, geometry_doubts.try_others(setting, comm, quiet=quiet))
+
+
+def _center_warning(setting: Setting, found: Comparison) -> list[str]:
+    off = found.shift_across_px
+    if abs(off) < _CENTER_OFF * found.shown[0].bin:
+        return []
+    center = ",".join(f"{v:.1f}" for v in np.add(setting.center_px, off * np.array(found.across)))
+    return [
+        f"the images lie {abs(off):.1f} px across the rotation axis from the projections of the result: "
+        f"detector_center is off by that or more; try [{center}] or auto"
+    ]
+
+
+def _residual_warning(found: Comparison) -> list[str]:
+    if found.usual_residual < _UNEXPLAINED:
+        return []
+    return [
+        f"the projections of the result leave {100 * found.usual_residual:.0f} % of the images unexplained, "
+        "far more than noise: look at detector_center, omega_sign, the flips o11 .. o22, tilt_frame, mode "
+        "and M (recon3d-check tries the signs), and whether other grains shine into the images"
+    ]
+
+
+def _omega_warning(setting: Setting, found: Comparison) -> list[str]:
+    odd = found.standing_out
+    if setting.alignment is not None:  # that has named some already
+        odd = odd & ~setting.alignment.standing_out
+    if not odd.any():
+        return []
+    return [
+        f"{int(odd.sum())} of {odd.size} omegas stand out by what the projections of the result leave "
+        "unexplained, as when another grain passes or the beam drops; look at them, or leave them out with "
+        f"omega_exclude {alignment.listed(odd, found.omega_deg)}"
+    ]
