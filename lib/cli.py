@@ -136,11 +136,11 @@ def _getdata(options: argparse.Namespace, comm: Comm) -> None:
 
 
 def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
-    from . import reconstruct
+    from . import reconstruction
     from .initfile import read_initfile_on_all
 
     params = read_initfile_on_all(Path(options.initfile), comm)
-    lines = reconstruct.run(params, comm, quiet=options.quiet)
+    lines = reconstruction.run(params, comm, quiet=options.quiet)
     if comm.rank == 0:
         _print_lines(lines)
 
