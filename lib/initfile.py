@@ -48,7 +48,7 @@ def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
             )
         lines[key] = number
         try:
-            values[key] = KEYS[key].metadata["reader"](_parse_value(rest))
+            values[key] = KEYS[key].metadata["reader"](parse_value(rest))
         except Mistake as mistake:
             mistakes.append(f"line {number}: {key}: {mistake}")
     return _checked(values, lines, mistakes, where), warnings
@@ -77,7 +77,7 @@ def read_value(name: str, value: Any) -> Any:
     except Mistake:
         if not isinstance(value, str) or not value.startswith("["):
             raise
-        return read(_parse_value(value))
+        return read(parse_value(value))
 
 
 def _as_words(value: Any, none: str) -> Value:
@@ -130,7 +130,7 @@ def _split(line: str) -> tuple[str, str]:
     return key, rest.strip()
 
 
-def _parse_value(text: str) -> Value:
+def parse_value(text: str) -> Value:
     """A word, a quoted text, a list, or several words (which make a list)."""
     if not text:
         raise Mistake("has no value")

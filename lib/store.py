@@ -23,6 +23,7 @@ from .errors import Recon3DError
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
+_WRITES_IT = "getdata.py writes it beside dataarray.npy"
 AXES = ("tilt1", "tilt2", "omega")
 FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
 
@@ -225,7 +226,9 @@ def _load(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise Recon3DError(path, "no such file; getdata.py writes it beside dataarray.npy") from None
+        old = any((path.parent / name).exists() for name in ("mu.npy", "alpha.npy"))
+        hint = "the folder is of the 2017 programs: see recon3d-convert" if old else _WRITES_IT
+        raise Recon3DError(path, f"no such file; {hint}") from None
     except (ValueError, EOFError, OSError) as error:
         raise Recon3DError(path, f"cannot be read ({error})") from None
 
