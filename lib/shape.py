@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from . import jit_cache  # noqa: F401 - before the kernels
 from .tilts import OrientationGrid
 
 SMOOTHING_VOXELS = 0.8  # sigma of the average over neighbours
