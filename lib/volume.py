@@ -24,7 +24,7 @@ from .parameters import KEYS, Parameters
 
 Array = NDArray[np.float64]
 
-_VTKHDF_VERSION = (1, 0)  # what ImageData needs; read by every VTK since 9.1
+_VTKHDF_VERSION = (1, 0)  # what ImageData needs; VTK reads its cells since 9.3
 FIELD_NOTES = {
     "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
     "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),

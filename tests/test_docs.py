@@ -66,7 +66,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 class Workplace:
     """A folder that looks like a clone, with the environment of the tests and the demo in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, installed: Path) -> None:
         self.folder = folder
         folder.mkdir()
         for path in ROOT.iterdir():
@@ -75,9 +75,8 @@ class Workplace:
         (folder / ".venv").mkdir()
         for path in Path(sys.prefix).iterdir():
             (folder / ".venv" / path.name).symlink_to(path)
-        installed = folder.with_name("installed")  # the package and its commands, from this clone
-        installed.mkdir()
-        (installed / "recon3d_lib").symlink_to(ROOT / "lib")
+        if not (installed / "recon3d_lib").exists():  # the package and its commands, from this clone
+            (installed / "recon3d_lib").symlink_to(ROOT / "lib")
         for command, function in re.findall(
             r'"([\w-]+) = recon3d_lib\.cli:(\w+)"', (ROOT / "setup.py").read_text()
         ):
@@ -107,9 +106,14 @@ class Workplace:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory) -> Workplace:
-    """After the first command of the README, which makes the demo."""
-    place = Workplace(tmp_path_factory.mktemp("docs") / "clone")
+def workplace(tmp_path_factory, pytestconfig) -> Workplace:
+    """After the first command of the README, which makes the demo.
+
+    The commands lie where they lay in the last run, so that what numba compiled for them is found again.
+    """
+    place = Workplace(
+        tmp_path_factory.mktemp("docs") / "clone", pytestconfig.cache.mkdir("recon3d_installed")
+    )
     language, text = blocks(ROOT / "README.md")[0]
     assert (language, text) == ("sh", "make demo\n")
     place.run(language, text)
