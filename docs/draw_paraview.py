@@ -69,7 +69,7 @@ def draw(path: str, picture: str) -> None:
     renderer.GetActiveCamera().SetPosition(2, -3, 1.6)
     renderer.GetActiveCamera().SetViewUp(0, 0, 1)
     renderer.ResetCamera()
-    renderer.GetActiveCamera().Zoom(1.15)
+    renderer.GetActiveCamera().Zoom(0.95)
     window = vtkRenderWindow()
     window.SetOffScreenRendering(True)
     window.SetSize(800, 600)

@@ -86,10 +86,13 @@ class Workplace:
             )
             script.chmod(0o755)
         path = f"{installed}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.printed: dict[str, str] = {}  # by each block that ran
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(installed)}
 
     def run(self, language: str, text: str) -> str:
-        """Run a block as it stands; its output."""
+        """Run a block as it stands, once; its output."""
+        if text in self.printed:
+            return self.printed[text]
         command = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
         done = subprocess.run(
             [*command, text],
@@ -102,6 +105,7 @@ class Workplace:
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
+        self.printed[text] = done.stdout
         return done.stdout
 
 
@@ -138,7 +142,7 @@ def test_commands_stand_in_blocks_that_are_run():
 
 
 def test_the_tour_leaves_a_picture_and_a_file(workplace):
-    printed = workplace.run("sh", "python examples/tour.py").splitlines()
+    printed = workplace.run("sh", "python examples/tour.py\n").splitlines()
     voxels = int(printed[0].split()[0])
     assert 5000 < voxels < 9000  # of 32^3, the grain of the demo
     assert printed[-2:] == ["demo/tour.png", "demo/tour.vtkhdf"]
