@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib import reconstruct, simulate
+from lib import reconstruction, simulate
 from lib.compare import dice, orientation_error
 from lib.initfile import parse
 from lib.parallel import SerialComm
@@ -92,7 +92,7 @@ def score(params: Parameters, true: np.ndarray, mask: np.ndarray, method: str) -
     """Dice, median and 95 % of the orientation error in steps."""
     widths = {"rock_width": None, "roll_width": None} if method == "mlem" else {}
     setting = prepare(replace(params, method=method, **widths))
-    run = reconstruct.iterate_maps if method == "mlem" else reconstruct.backproject
+    run = reconstruction.iterate_maps if method == "mlem" else reconstruction.backproject
     fields, found, _ = run(setting, SerialComm(), quiet=True)
     orientation = np.stack([fields["tilt1"], fields["tilt2"]], axis=-1)
     errors = orientation_error(orientation / STEP, true / STEP, found & mask)

@@ -1,3 +1,20 @@
 """Recon3D: shape and orientation map of a grain from dark-field X-ray microscopy topo-tomography."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import load, reconstruct
+
+__all__ = ["load", "reconstruct"]
 __version__ = "1.0.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is needed when it is asked for: `import recon3d_lib` alone stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from . import api
+
+    return getattr(api, name)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import kernels, store
+from . import kernels
 from .backprojection import PixelSet
 from .partition import blocks_of_at_most
-from .store import ArrayFile, Scan
+from .store import Scan
 from .tilts import Interpolation
 
 _TILE_BYTES = 2 << 20  # read before it is transposed; fits into the caches
@@ -43,7 +43,7 @@ class Bands:
         self.binarize_above = binarize_above
         self.n_pairs = scan.shape[0] * scan.shape[1]
         self._native = scan.dtype.newbyteorder("=")
-        self._file = ArrayFile(scan.folder / store.ARRAY)
+        self._file = scan.open()
         self._tile = np.empty(0, dtype=scan.dtype)
 
     def __enter__(self) -> Bands:

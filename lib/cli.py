@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import Recon3DError
+from .geometry import TILT_FRAMES
 from .parallel import Comm, abort, together, world
 
 _EXIT_ERROR = 1
@@ -38,6 +40,11 @@ def compare(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
 def check_geometry(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-check; returns the exit code."""
     return _run("check", _initfile_parser("check", _CHECK), _check_geometry, argv, comm)
+
+
+def convert(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
+    """Entry point of recon3d-convert; returns the exit code."""
+    return _run("convert", _convert_parser(), _convert, argv, comm)
 
 
 _RECON3D = "Reconstruct a grain in 3D from the array that getdata made."
@@ -125,6 +132,19 @@ def _getdata_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _convert_parser() -> argparse.ArgumentParser:
+    parser = _parser("convert", "Convert an array (and init file) of the 2017 programs for recon3d.py.")
+    add = parser.add_argument
+    add("folder", type=Path, help="folder of dataarray.npy with mu.npy, gamma.npy or alpha.npy, beta.npy")
+    add("output", type=Path, help="folder to make")
+    add("--initfile", type=Path, help="old init file; becomes init.txt in the new folder")
+    add("--array", metavar="NAME", help="which array; default dataarray_final.npy, else dataarray.npy")
+    add("--rotation-column", type=float, metavar="PX", help="second argument of the last 2017 recon3d.py")
+    add("--tilt-frame", choices=TILT_FRAMES, help="lab for mu and gamma, sample for alpha and beta")
+    add("--overwrite", action="store_true", help="replace an existing result")
+    return parser
+
+
 def _getdata(options: argparse.Namespace, comm: Comm) -> None:
     from . import acquire
     from .getdata_options import parameters
@@ -136,11 +156,11 @@ def _getdata(options: argparse.Namespace, comm: Comm) -> None:
 
 
 def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
-    from . import reconstruct
+    from . import reconstruction
     from .initfile import read_initfile_on_all
 
     params = read_initfile_on_all(Path(options.initfile), comm)
-    lines = reconstruct.run(params, comm, quiet=options.quiet)
+    lines = reconstruction.run(params, comm, quiet=options.quiet)
     if comm.rank == 0:
         _print_lines(lines)
 
@@ -173,6 +193,17 @@ def _compare(options: argparse.Namespace, comm: Comm) -> None:
     with together(comm):
         if comm.rank == 0:
             _print_lines(comparison.run(params))
+
+
+def _convert(options: argparse.Namespace, comm: Comm) -> None:
+    from . import convert as conversion
+
+    names = ("folder", "output", "initfile", "array", "tilt_frame", "rotation_column", "overwrite")
+    chosen = {name: getattr(options, name) for name in names}
+    with together(comm):
+        if comm.rank == 0:
+            command = shlex.join(["recon3d-convert", *sys.argv[1:]])
+            _print_lines(conversion.run(conversion.Options(**chosen, command=command)))
 
 
 def _print_lines(lines: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+from collections.abc import Container, Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,7 @@ def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
         if not key:
             continue
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, 1)
-            hint = f"did you mean {near[0]}?" if near else "see examples/init_example.txt"
-            mistakes.append(f"line {number}: unknown key '{shorten(key)}', {hint}")
+            mistakes.append(f"line {number}: {_unknown(key)}")
             continue
         if key in lines:
             warnings.append(
@@ -49,13 +48,63 @@ def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
             )
         lines[key] = number
         try:
-            values[key] = KEYS[key].metadata["reader"](_parse_value(rest))
+            values[key] = KEYS[key].metadata["reader"](parse_value(rest))
         except Mistake as mistake:
             mistakes.append(f"line {number}: {key}: {mistake}")
-    mistakes += [
+    return _checked(values, lines, mistakes, where), warnings
+
+
+def from_keys(keys: Mapping[str, Any], where: str) -> Parameters:
+    """Parameters from values of Python: numbers, text, None, sequences and arrays, as an init file has them.
+
+    Raises Recon3DError that lists every mistake.
+    """
+    values: dict[str, Any] = {}
+    mistakes = [_unknown(name) for name in keys if name not in KEYS]
+    for name in KEYS.keys() & keys.keys():
+        try:
+            values[name] = read_value(name, keys[name])
+        except Mistake as mistake:
+            mistakes.append(f"{name}: {mistake}")
+    return _checked(values, keys, mistakes, where)
+
+
+def read_value(name: str, value: Any) -> Any:
+    """The value of a key from one of Python, or from its text. Raises Mistake."""
+    read = KEYS[name].metadata["reader"]
+    try:
+        return read(_as_words(value, none="auto" if name in AUTO_KEYS else "None"))
+    except Mistake:
+        if not isinstance(value, str) or not value.startswith("["):
+            raise
+        return read(parse_value(value))
+
+
+def _as_words(value: Any, none: str) -> Value:
+    """A value of Python as the parser would give it: a word, or a list of such."""
+    if value is None:
+        return none
+    if isinstance(value, str):
+        return none if value == "None" else value
+    if isinstance(value, list | tuple):
+        return [_as_words(item, none) for item in value]
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        return _as_words(value.tolist(), none)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, KEYS, 1)
+    hint = f"did you mean {near[0]}?" if near else "see examples/init_example.txt"
+    return f"unknown key '{shorten(key)}', {hint}"
+
+
+def _checked(values: dict[str, Any], given: Container[str], mistakes: list[str], where: str) -> Parameters:
+    """The parameters, if all that is needed is there and nothing is wrong; else one error of all mistakes."""
+    mistakes = mistakes + [
         f"key {name} is missing ({key.metadata['text']})"
         for name, key in KEYS.items()
-        if key.default is MISSING and name not in lines
+        if key.default is MISSING and name not in given
     ]
     if not mistakes:
         params = Parameters(**values)
@@ -63,7 +112,7 @@ def parse(text: str, where: str) -> tuple[Parameters, list[str]]:
     if mistakes:
         more = [f"and {len(mistakes) - _MOST_MISTAKES} more"] if len(mistakes) > _MOST_MISTAKES else []
         raise Recon3DError(where, "; ".join(mistakes[:_MOST_MISTAKES] + more))
-    return params, warnings
+    return params
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -81,7 +130,7 @@ def _split(line: str) -> tuple[str, str]:
     return key, rest.strip()
 
 
-def _parse_value(text: str) -> Value:
+def parse_value(text: str) -> Value:
     """A word, a quoted text, a list, or several words (which make a list)."""
     if not text:
         raise Mistake("has no value")

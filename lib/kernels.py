@@ -13,6 +13,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from . import jit  # noqa: F401 - before the kernels
+
 _TILE = 32  # pixels and tilts that are transposed together: they stay in the innermost cache
 
 

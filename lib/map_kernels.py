@@ -9,9 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from . import jit  # noqa: F401 - before the kernels
 from .kernels import corner_of
-
-numba.config.SLP_VECTORIZE = 1  # numba leaves it off; it makes vectors of the written-out sums of `_add_run`
 
 RUN = 8  # orientations that are handled together: a register of the processor
 _1, _2, _3, _4, _5, _6, _7 = (np.uintp(i) for i in range(1, RUN))

@@ -69,7 +69,7 @@ def describe(
     setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any]
 ) -> Volume:
     """The result with its units and origin, ready to be written."""
-    from . import volume
+    from . import report, volume
 
     params = setting.params
     spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
@@ -92,6 +92,7 @@ def describe(
         mask=mask,
         parameters=params,
         attributes=attributes,
+        warnings=report.warnings(setting, mask, facts),
     )
 
 

@@ -16,7 +16,7 @@ from .errors import Recon3DError
 from .geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
 from .parallel import Comm, together
 from .parameters import Parameters
-from .store import ArrayFile, Scan
+from .store import Scan
 from .tilts import Interpolation, turn_back
 
 Array = NDArray[np.float64]
@@ -119,9 +119,9 @@ class Setting:
         return xyz
 
 
-def prepare(params: Parameters) -> Setting:
-    """Read everything but the pixels and work out what holds for the whole run."""
-    scan = store.read_scan(Path(params.path))
+def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
+    """Read everything but the pixels, if no scan is given, and work out what holds for the whole run."""
+    scan = scan or store.read_scan(Path(params.path))
     threshold = params.threshold
     if threshold is None:
         threshold = noise.auto_threshold(noise_sample(scan, _omegas_in_use(params, scan)))
@@ -239,7 +239,7 @@ def noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     positions = np.argwhere(scan.measured[:, :, omega_index])
     chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _NOISE_FRAMES).round().astype(int))]
     frames = np.empty((len(chosen), *scan.shape[3:]), dtype=scan.dtype)
-    with ArrayFile(scan.folder / store.ARRAY) as array:
+    with scan.open() as array:
         for frame, (i, j, k) in zip(frames, chosen, strict=True):
             array.read_columns((i, j, omega_index[k]), 0, frame)
     return frames

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from . import jit  # noqa: F401 - before the kernels
 from .map_kernels import RUN
 from .maps import Maps
 from .tilts import OrientationGrid

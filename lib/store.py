@@ -10,19 +10,20 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .errors import Recon3DError
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
+_WRITES_IT = "getdata.py writes it beside dataarray.npy"
 AXES = ("tilt1", "tilt2", "omega")
 FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
 
@@ -61,8 +62,7 @@ class ArrayFile:
             ) from None
         if fortran:
             raise Recon3DError(path, "is in Fortran order; save it in C order (numpy.ascontiguousarray)")
-        if self.dtype.kind not in "uif" or (self.dtype.kind == "f" and self.dtype.itemsize not in (4, 8)):
-            raise Recon3DError(path, f"holds {self.dtype}; it must hold integers, float32 or float64")
+        _check_dtype(path, self.dtype)
         expected = self.offset + math.prod(self.shape) * self.dtype.itemsize
         if path.stat().st_size < expected:
             raise Recon3DError(path, f"cut short: {path.stat().st_size} of {expected} bytes; make it again")
@@ -120,15 +120,33 @@ class ArrayFile:
             data, place = data[count:], place + count
 
 
+class ArrayInMemory:
+    """An array of shape (tilt1, tilt2, omega, x, y) read like a file."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._values = values
+
+    def __enter__(self) -> ArrayInMemory:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing is open."""
+
+    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
+        """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
+        np.copyto(out, self._values[tuple(index)][first_x : first_x + out.shape[0]])
+
+
 @dataclass(frozen=True)
 class Scan:
     """What a folder made by getdata.py holds, without the pixels.
 
     shape = (n_tilt1, n_tilt2, n_omega, n_x, n_y); axes float64 degrees, ascending; measured bool
-    (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty.
+    (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty. pixels is the array itself where that is
+    in memory, or None.
     """
 
-    folder: Path
+    folder: Path  # names the scan in messages
     shape: tuple[int, int, int, int, int]
     dtype: np.dtype[Any]
     tilt1_deg: NDArray[np.float64]
@@ -136,6 +154,11 @@ class Scan:
     omega_deg: NDArray[np.float64]
     measured: NDArray[np.bool_]
     info: dict[str, Any] = field(default_factory=dict)
+    pixels: NDArray[Any] | None = None
+
+    def open(self) -> ArrayFile | ArrayInMemory:
+        """The pixels, to be read in pieces. Use in `with`."""
+        return ArrayFile(self.folder / ARRAY) if self.pixels is None else ArrayInMemory(self.pixels)
 
 
 def read_scan(folder: Path) -> Scan:
@@ -143,17 +166,12 @@ def read_scan(folder: Path) -> Scan:
     if not folder.is_dir():
         raise Recon3DError(folder, "no such folder (key 'path'); it must hold dataarray.npy from getdata.py")
     with ArrayFile(folder / ARRAY) as array:
-        shape, dtype = array.shape, array.dtype
-    if len(shape) != 5 or 0 in shape:
-        raise Recon3DError(
-            folder / ARRAY, f"has shape {shape}; it must have five axes: tilt1, tilt2, omega, x, y"
-        )
-    axes = [_read_axis(folder / f"{name}.npy", n) for name, n in zip(AXES, shape[:3], strict=True)]
+        shape, dtype = _check_shape(folder / ARRAY, array.shape), array.dtype
+    paths = [folder / f"{name}.npy" for name in AXES]
+    axes = [_check_axis(path, _load(path), n) for path, n in zip(paths, shape[:3], strict=True)]
     measured = np.ones(shape[:3], dtype=bool)
     if (folder / MEASURED).exists():
-        measured = _load(folder / MEASURED).astype(bool)
-        if measured.shape != shape[:3]:
-            raise Recon3DError(folder / MEASURED, f"has shape {measured.shape}, the array {shape[:3]}")
+        measured = _check_measured(folder / MEASURED, _load(folder / MEASURED), shape[:3])
     info: dict[str, Any] = {}
     if (folder / INFO).exists():
         try:
@@ -165,24 +183,64 @@ def read_scan(folder: Path) -> Scan:
     return Scan(folder, shape, dtype, axes[0], axes[1], axes[2], measured, info)
 
 
+def scan_of_arrays(
+    pixels: NDArray[Any],
+    axes: Mapping[str, ArrayLike | None],
+    measured: ArrayLike | None = None,
+    info: dict[str, Any] | None = None,
+) -> Scan:
+    """A scan whose pixels (tilt1, tilt2, omega, x, y) are in memory, or mapped; its axes in degrees."""
+    shape = _check_shape("the array", pixels.shape)
+    _check_dtype("the array", pixels.dtype)
+    missing = [name for name in AXES if axes.get(name) is None]
+    if missing:
+        raise Recon3DError(missing[0], "is missing: the positions in degrees, beside the array")
+    tilt1, tilt2, omega = (
+        _check_axis(name, np.asarray(axes[name]), n) for name, n in zip(AXES, shape[:3], strict=True)
+    )
+    known = np.ones(shape[:3], dtype=bool) if measured is None else np.asarray(measured)
+    known = _check_measured("measured", known, shape[:3])
+    where = Path("arrays in memory")
+    return Scan(where, shape, pixels.dtype, tilt1, tilt2, omega, known, info or {}, pixels)
+
+
+def _check_shape(where: object, shape: tuple[int, ...]) -> tuple[int, int, int, int, int]:
+    if len(shape) != 5 or 0 in shape:
+        raise Recon3DError(where, f"has shape {shape}; it must have five axes: tilt1, tilt2, omega, x, y")
+    n_tilt1, n_tilt2, n_omega, n_x, n_y = shape
+    return n_tilt1, n_tilt2, n_omega, n_x, n_y
+
+
+def _check_dtype(where: object, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "uif" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
+        raise Recon3DError(where, f"holds {dtype}; it must hold integers, float32 or float64")
+
+
+def _check_measured(where: object, measured: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if measured.shape != shape:
+        raise Recon3DError(where, f"has shape {measured.shape}, the array {shape}")
+    return measured.astype(bool)
+
+
 def _load(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise Recon3DError(path, "no such file; getdata.py writes it beside dataarray.npy") from None
+        old = any((path.parent / name).exists() for name in ("mu.npy", "alpha.npy"))
+        hint = "the folder is of the 2017 programs: see recon3d-convert" if old else _WRITES_IT
+        raise Recon3DError(path, f"no such file; {hint}") from None
     except (ValueError, EOFError, OSError) as error:
         raise Recon3DError(path, f"cannot be read ({error})") from None
 
 
-def _read_axis(path: Path, length: int) -> NDArray[np.float64]:
-    values = _load(path)
+def _check_axis(where: object, values: NDArray[Any], length: int) -> NDArray[np.float64]:
     if values.shape != (length,):
-        raise Recon3DError(path, f"has shape {values.shape}; the array has {length} positions on this axis")
+        raise Recon3DError(where, f"has shape {values.shape}; the array has {length} positions on this axis")
     if values.dtype.kind not in "uif":
-        raise Recon3DError(path, f"holds {values.dtype}; it must hold angles in degrees")
+        raise Recon3DError(where, f"holds {values.dtype}; it must hold angles in degrees")
     values = values.astype(np.float64)
     if not np.isfinite(values).all() or (np.diff(values) <= 0).any():
-        raise Recon3DError(path, "must hold finite, ascending angles in degrees")
+        raise Recon3DError(where, "must hold finite, ascending angles in degrees")
     return values
 
 

@@ -6,7 +6,7 @@ of /entry link to them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from . import __version__
 from .colours import colour_range, orientation_rgb
-from .initfile import format_value
-from .parameters import Parameters
+from .errors import Recon3DError
+from .initfile import format_value, from_keys
+from .parameters import KEYS, Parameters
 
 Array = NDArray[np.float64]
 
-_VTKHDF_VERSION = (1, 0)  # what ImageData needs; read by every VTK since 9.1
+_VTKHDF_VERSION = (1, 0)  # what ImageData needs; VTK reads its cells since 9.3
 FIELD_NOTES = {
     "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
     "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),
@@ -41,10 +42,11 @@ FIELD_NOTES = {
 
 @dataclass(frozen=True)
 class Volume:
-    """A reconstructed (or true) grain.
+    """A reconstructed (or true) grain, as grain.vtkhdf has it.
 
-    origin_um is the corner of the volume, axes_um the voxel centres along x, y, z; fields and mask
-    have shape (n_x, n_y, n_z); attributes say what else is worth knowing.
+    origin_um is the corner of the volume, axes_um the voxel centres along x, y, z in the sample frame;
+    fields and mask have shape (n_x, n_y, n_z); attributes say what else is worth knowing, warnings what
+    to doubt. `grain["tilt1"]` and `grain.tilt1` are the field tilt1, `grain.misfit` the attribute misfit.
     """
 
     origin_um: Array
@@ -54,12 +56,69 @@ class Volume:
     mask: NDArray[np.bool_]
     parameters: Parameters
     attributes: Mapping[str, Any]
+    warnings: Sequence[str] = ()
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.fields[name]
+
+    def __getattr__(self, name: str) -> Any:
+        known = {**self.__dict__.get("attributes", {}), **self.__dict__.get("fields", {})}
+        if name not in known:
+            raise AttributeError(f"the grain has no '{name}', but {', '.join(sorted(known))}")
+        return known[name]
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The orientation as colour, (n_x, n_y, n_z, 3)."""
+        return orientation_rgb(self.fields["tilt1"], self.fields["tilt2"], *self._colour_range())
+
+    def save(self, path: str | Path) -> None:
+        """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""
+        part = Path(path).with_name(f".{Path(path).name}.part")
+        try:
+            write(part, self)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _colour_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        return colour_range(self.fields["tilt1"], self.fields["tilt2"], self.mask)
+
+
+def read(path: str | Path) -> Volume:
+    """The grain of a file that `write` wrote. Raises Recon3DError."""
+    try:
+        with h5py.File(path) as file:
+            return _read(file, str(path))
+    except FileNotFoundError:
+        raise Recon3DError(path, "no such file; recon3d.py makes grain.vtkhdf") from None
+    except (OSError, KeyError) as error:
+        raise Recon3DError(path, f"is not a grain.vtkhdf ({' '.join(str(error).split())})") from None
+
+
+def _read(file: h5py.File, where: str) -> Volume:
+    vtk, entry = file["VTKHDF"], file["entry"]
+    stored = {name: np.ascontiguousarray(np.swapaxes(d[()], 0, 2)) for name, d in vtk["CellData"].items()}
+    mask = stored.pop("mask").astype(bool)
+    del stored["rgb"]  # made from the others
+    process = entry["process"]
+    keys = {name: value for name, value in process["parameters"].attrs.items() if name in KEYS}
+    x_um, y_um, z_um = (entry[f"voxel_{name}"][()] for name in "xyz")
+    return Volume(
+        origin_um=vtk.attrs["Origin"],
+        spacing_um=vtk.attrs["Spacing"],
+        axes_um=(x_um, y_um, z_um),
+        fields=stored,
+        mask=mask,
+        parameters=from_keys(keys, where),
+        attributes={name: value for name, value in process.attrs.items() if name != "NX_class"},
+        warnings=tuple(process["warnings"].asstr()[()]) if "warnings" in process else (),
+    )
 
 
 def write(path: Path, volume: Volume) -> None:
     """Write the file (not atomic: give a temporary name and rename)."""
-    center, radius = colour_range(volume.fields["tilt1"], volume.fields["tilt2"], volume.mask)
-    rgb = orientation_rgb(volume.fields["tilt1"], volume.fields["tilt2"], center, radius)
+    center, radius = volume._colour_range()
     with h5py.File(path, "w") as file:
         vtk = file.create_group("VTKHDF")
         vtk.attrs["Version"] = np.array(_VTKHDF_VERSION, dtype="i8")
@@ -73,7 +132,7 @@ def write(path: Path, volume: Volume) -> None:
         for name, values in volume.fields.items():
             _write_field(cells, name, values.astype("f8"))
         _write_field(cells, "mask", volume.mask.astype("u1"))
-        _write_field(cells, "rgb", rgb)
+        _write_field(cells, "rgb", volume.rgb)
         cells["rgb"].attrs["rgb_center_deg"] = center
         cells["rgb"].attrs["rgb_radius_deg"] = radius
         _write_nexus(file, cells, volume)
@@ -118,6 +177,7 @@ def _write_nexus(file: h5py.File, cells: h5py.Group, volume: Volume) -> None:
     process["date"] = datetime.now().astimezone().isoformat(timespec="seconds")
     for name, value in volume.attributes.items():
         process.attrs[name] = value
+    process.create_dataset("warnings", data=list(volume.warnings), dtype=h5py.string_dtype())
     parameters = process.create_group("parameters")
     parameters.attrs["NX_class"] = "NXcollection"
     for key in fields(volume.parameters):

@@ -10,7 +10,7 @@ import pytest
 from aligned_scan import parameters, write
 from conftest import error_line
 
-from lib import alignment, reconstruct, simulate
+from lib import alignment, reconstruction, simulate
 from lib.align import align
 from lib.check_geometry import FLIPS
 from lib.compare import dice
@@ -168,7 +168,7 @@ def test_offset_is_found_to_a_few_thousandths_of_a_pixel(offset_scan):
 
 
 def dice_of(params, simulation):
-    reconstruct.run(params, SerialComm(), quiet=True)
+    reconstruction.run(params, SerialComm(), quiet=True)
     found = np.load(params.folder / "grain_ang.npy")
     return dice(np.isfinite(found[..., 0]), simulate.truth(simulation)[1])
 
@@ -186,7 +186,7 @@ def test_the_shape_recovers(offset_scan, tmp_path):
 def test_facts_and_summary(offset_scan, tmp_path):
     params, _ = offset_scan
     params = replace(params, output=str(tmp_path), detector_center="auto", drift="correct")
-    lines = reconstruct.run(params, SerialComm(), quiet=True)
+    lines = reconstruction.run(params, SerialComm(), quiet=True)
     assert any(line.startswith("axis         at pixel (31.50, 38.50), found to 0.0") for line in lines), lines
     with h5py.File(tmp_path / "grain.vtkhdf") as file:
         facts = dict(file["entry/process"].attrs)

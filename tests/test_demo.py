@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import error_line
 
-from lib import cli, compare, pictures, reconstruct, simulate
+from lib import cli, compare, pictures, reconstruction, simulate
 from lib.errors import Recon3DError
 from lib.initfile import format_initfile
 from lib.parallel import SerialComm
@@ -104,13 +104,13 @@ def chain(params):
     simulate.run(params, SerialComm(), quiet=True)
     arguments = [*map(str, getdata_arguments(params)), "--no-report", "--quiet"]
     assert cli.getdata(arguments, SerialComm()) == 0
-    return reconstruct.run(params, SerialComm(), quiet=True)
+    return reconstruction.run(params, SerialComm(), quiet=True)
 
 
 def redo(params, name, **changes):
     """The same array reconstructed with other keys."""
     other = replace(params, output=str(params.folder.with_name(name)), **changes)
-    reconstruct.run(other, SerialComm(), quiet=True)
+    reconstruction.run(other, SerialComm(), quiet=True)
     return other
 
 

@@ -15,7 +15,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from lib.errors import Recon3DError
-from lib.initfile import _parse_value, format_initfile, format_value, parse, read_initfile
+from lib.initfile import format_initfile, format_value, parse, parse_value, read_initfile
 from lib.parameters import KEYS, Parameters
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=150)
@@ -815,7 +815,7 @@ def test_the_example_tells_default_and_unit(key):
     if KEYS[key].default is MISSING:
         assert "(needed)" in comment
     else:
-        default = KEYS[key].metadata["reader"](_parse_value(bracket_at_the_end(comment)))
+        default = KEYS[key].metadata["reader"](parse_value(bracket_at_the_end(comment)))
         assert default == KEYS[key].default
     unit = KEYS[key].metadata["unit"]
     parts = [unit] if unit in SAME_UNIT else unit.split(", ")

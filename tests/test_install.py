@@ -16,7 +16,14 @@ from conftest import ROOT
 
 from lib import __version__, cli
 
-COMMANDS = ("recon3d", "recon3d-getdata", "recon3d-simulate", "recon3d-check", "recon3d-compare")
+COMMANDS = (
+    "recon3d",
+    "recon3d-getdata",
+    "recon3d-simulate",
+    "recon3d-check",
+    "recon3d-compare",
+    "recon3d-convert",
+)
 NOT_OURS = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "demo")
 
 INIT = """\

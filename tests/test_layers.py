@@ -16,6 +16,7 @@ PURE = (
     "motors",
     "frames",
     "kernels",
+    "jit",
     "partition",
     "backprojection",
     "noise",

@@ -11,7 +11,7 @@ import phantoms
 import pytest
 from conftest import Run
 
-from lib import iterate, memory, mlem, reconstruct, setting, shape
+from lib import iterate, memory, mlem, reconstruction, setting, shape
 from lib.bands import Bands
 from lib.initfile import parse, read_initfile
 from lib.map_kernels import RUN
@@ -201,7 +201,7 @@ def test_resolution_is_found(tmp_path):
     """The widths of the instrument, from the scan, to a third."""
     case = phantoms.make()
     params, _ = read_initfile(case.write(tmp_path, method="mlem", iterations=2))
-    _, _, facts = reconstruct.iterate_maps(setting.prepare(params), SerialComm(), quiet=True)
+    _, _, facts = reconstruction.iterate_maps(setting.prepare(params), SerialComm(), quiet=True)
     assert facts["rock_width_deg"] == pytest.approx(phantoms.ROCK, rel=0.35)
     assert facts["roll_width_deg"] == pytest.approx(phantoms.ROLL, rel=0.35)
 

@@ -21,7 +21,7 @@ from conftest import MPIRUN, ROOT, error_line
 from reference import AL, Scan, made_up_scan, write_init, write_scan
 from vtkmodules.vtkIOHDF import vtkHDFReader
 
-from lib import cli, reconstruct, volume
+from lib import cli, reconstruction, volume
 from lib.parallel import SerialComm
 from lib.store import ArrayFile
 
@@ -297,7 +297,7 @@ def test_pieces_that_fit_into_memory_give_the_same_bytes(mode, frame, pieces_byt
     keys = {**BASE, "mode": mode, "tilt_frame": frame}
     run_in_process(tmp_path, keys)
     whole = (tmp_path / "grain_ang.npy").read_bytes()
-    monkeypatch.setattr(reconstruct, "_SUMS_BYTES", pieces_bytes)
+    monkeypatch.setattr(reconstruction, "_SUMS_BYTES", pieces_bytes)
     run_in_process(tmp_path, keys)
     assert (tmp_path / "grain_ang.npy").read_bytes() == whole
 

@@ -12,7 +12,7 @@ import numpy as np
 import phantoms
 import pytest
 
-from lib import cli, grain_pictures, reconstruct, report, results
+from lib import cli, grain_pictures, reconstruction, report, results
 from lib.grain_pictures import Body
 from lib.parallel import SerialComm
 
@@ -112,7 +112,7 @@ def test_alignment(tmp_path):
     params = replace(
         params, output=str(tmp_path / "out"), threshold=30.0, detector_center="auto", drift="correct"
     )
-    reconstruct.run(params, SerialComm(), quiet=True)
+    reconstruction.run(params, SerialComm(), quiet=True)
     page = page_of(tmp_path / "out")
     assert page.headings[-4:] == ["Rotation axis and drift", *AT_THE_END]
     assert "taken out" in page.text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Run
 
-from lib import reconstruct, tilts
+from lib import reconstruction, tilts
 from lib.backprojection import mean_views, project
 from lib.geometry import Geometry, bragg_angle, voxel_axis
 from lib.hull import Hull, any_pair, find_hull
@@ -57,7 +57,7 @@ def make_scan(folder: Path, dtype: type = np.uint16, n_omega: int = 19, **keys: 
 
 def fields_of(init: Path, **changes: object) -> dict[str, np.ndarray]:
     params = dataclasses.replace(read_initfile(init)[0], **changes)
-    return reconstruct.reconstruct(reconstruct.prepare(params), SerialComm(), quiet=True)
+    return reconstruction.reconstruct(reconstruction.prepare(params), SerialComm(), quiet=True)
 
 
 VERTICAL = {"mode": "vertical", "hkl": "[0,0,2]", "grain_dim": "[14,12,41]", "grain_steps": "[14,12,41]"}
@@ -119,7 +119,7 @@ def test_pruning_changes_nothing_that_counts(tmp_path: Path, mode: dict[str, obj
 def test_bound_of_a_ruled_out_voxel_is_the_share_of_lit_omegas(tmp_path: Path) -> None:
     init = make_scan(tmp_path)
     found = fields_of(init, completeness_cutoff=1.0)["completeness"]
-    setting = reconstruct.prepare(read_initfile(init)[0])
+    setting = reconstruction.prepare(read_initfile(init)[0])
     array = np.load(tmp_path / "dataarray.npy")
     grid = np.stack(np.meshgrid(*setting.grid_um, indexing="ij"), axis=-1)
     bound = np.zeros(found.shape)
@@ -206,7 +206,7 @@ def test_exact_projection_against_a_loop(tmp_path: Path, lab: bool) -> None:
     keys = {"grain_steps": "[5,4,3]", "completeness_cutoff": 0, "projection": "exact", **FOCUS}
     init = make_scan(tmp_path, n_omega=5, tilt_frame="lab" if lab else "sample", **keys)
     params = read_initfile(init)[0]
-    setting = reconstruct.prepare(params)
+    setting = reconstruction.prepare(params)
     assert setting.pair_views is not None
     apart = project(setting.pair_views, setting.volume.corners_um)
     apart = apart - project(mean_views(setting.pair_views), setting.volume.corners_um)[:, None]
@@ -233,6 +233,6 @@ def test_exact_equals_mean_where_tilts_do_not_move_the_image(tmp_path: Path) -> 
 def test_hull_of_exact_is_an_upper_bound(tmp_path: Path) -> None:
     init = make_scan(tmp_path, projection="exact", **FOCUS)
     everything = fields_of(init, completeness_cutoff=0.0)
-    setting = reconstruct.prepare(read_initfile(init)[0])
+    setting = reconstruction.prepare(read_initfile(init)[0])
     bound = find_hull(setting, SerialComm(), any_pair(setting), quiet=True).counts / setting.omega_index.size
     assert (bound.reshape(everything["completeness"].shape) >= everything["completeness"]).all()

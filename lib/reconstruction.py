@@ -35,28 +35,25 @@ _SUMS_BYTES = 256 << 20  # per rank
 def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     """Reconstruct and write the result; returns the lines to print, on every rank."""
     started = time.monotonic()
-    setting: Setting | None = None
+    prepared: Setting | None = None
     with together(comm):
         if comm.rank == 0:
-            setting = prepare(params)
+            prepared = prepare(params)
             results.check_folder(params.folder)
-            warm_up(setting, quiet=quiet)
-    setting = comm.bcast(setting)
-    assert setting is not None  # noqa: S101 - rank 0 has one, or all have left
-    setting = align(setting, comm, quiet=quiet)
+            warm_up(prepared, quiet=quiet)
+    setting = align(comm.bcast(prepared), comm, quiet=quiet)
     for warning in setting.warnings if comm.rank == 0 else ():
         print(f"recon3d: warning: {warning}", file=sys.stderr)
-    prepared = time.monotonic()
-    method = iterate_maps if params.method == "mlem" else backproject
-    fields, mask, facts = method(setting, comm, quiet=quiet)
+    aligned = time.monotonic()
+    fields, mask, facts = solve(setting, comm, quiet=quiet)
     reconstructed = time.monotonic()
     found = checks.run(setting, fields, mask, comm, quiet=quiet)
     lines: list[str] = []
     with together(comm):
         if comm.rank == 0:
             times = {
-                "preparation": prepared - started,
-                "reconstruction": reconstructed - prepared,
+                "preparation": aligned - started,
+                "reconstruction": reconstructed - aligned,
                 "checks": time.monotonic() - reconstructed,
             }
             results.write(setting, fields, mask, facts, found, comm.size, times)
@@ -66,6 +63,12 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
 
 Result = tuple[dict[str, Array], NDArray[np.bool_], dict[str, Any]]  # fields, mask and other facts
 _NOTHING: Result = {}, np.empty(0, dtype=np.bool_), {}
+
+
+def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
+    """The result of the method that the init file asks for, on rank 0; nothing elsewhere. Collective."""
+    method = iterate_maps if setting.params.method == "mlem" else backproject
+    return method(setting, comm, quiet=quiet)
 
 
 def iterate_maps(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
