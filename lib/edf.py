@@ -29,7 +29,6 @@ SUFFIXES = (".edf", ".edf.gz", ".edf.bz2")
 _FORMAT_KEYS = r"EDF_.*|Dim_\d|Size|ByteOrder|DataType|Compression"  # where the pixels are, and what
 _FORMAT_KEY = re.compile(rf"({_FORMAT_KEYS})$", re.IGNORECASE)
 _OWN_KEY = re.compile(rf"({_FORMAT_KEYS}|Image|HeaderID|offset)$", re.IGNORECASE)
-_MOST_BUFFERS = 1024  # of one preadv (IOV_MAX)
 
 Frame = tuple[FrameInfo, dict[str, float]]  # a frame and its motors
 
@@ -269,45 +268,30 @@ class RoiReader:
 
     def __init__(self, roi: Roi) -> None:
         self.roi = roi
-        self._layout: tuple[str, int] = ("", 0)
-        self._pixels: NDArray[Any] = np.empty(0)
-        self._calls: list[tuple[int, list[memoryview], int]] = []
+        self._rows: NDArray[Any] = np.empty((0, 0))
 
     def read(self, info: FrameInfo) -> NDArray[Any]:
         """Pixels of the ROI (y, x) in the file's own type and native byte order."""
         roi = self.roi
+        columns = slice(roi.x0, roi.x0 + roi.width)
         if info.offset is None:
             whole = _open(info.path).get_frame(info.index).data
-            return np.ascontiguousarray(whole[roi.y0 : roi.y0 + roi.height, roi.x0 : roi.x0 + roi.width])
-        if self._layout != (info.dtype, info.shape_yx[1]):
-            self._lay_out(info.dtype, info.shape_yx[1])
+            return np.ascontiguousarray(whole[roi.y0 : roi.y0 + roi.height, columns])
+        shape = (roi.height, info.shape_yx[1])
+        if self._rows.shape != shape or self._rows.dtype.str != info.dtype:
+            self._rows = np.empty(shape, np.dtype(info.dtype))
+        rows = self._rows
         handle = os.open(info.path, os.O_RDONLY)
         try:
-            for start, buffers, n_bytes in self._calls:
-                if os.preadv(handle, buffers, info.offset + start) < n_bytes:
-                    raise Recon3DError(
-                        info.path, "cut short since its header was read; is it still being written?"
-                    )
+            start = info.offset + roi.y0 * shape[1] * rows.itemsize
+            if os.preadv(handle, [rows.data], start) < rows.nbytes:
+                raise Recon3DError(
+                    info.path, "cut short since its header was read; is it still being written?"
+                )
         finally:
             os.close(handle)
-        if not self._pixels.dtype.isnative:
-            return self._pixels.astype(self._pixels.dtype.newbyteorder("="))
-        return self._pixels
-
-    def _lay_out(self, dtype: str, row_length: int) -> None:
-        """Prepare reads that put the ROI's columns in the buffer and all between in a dustbin."""
-        roi, size = self.roi, np.dtype(dtype).itemsize
-        self._layout = (dtype, row_length)
-        self._pixels = np.empty(roi.shape_yx, np.dtype(dtype))
-        dustbin = memoryview(bytearray((row_length - roi.width) * size))
-        self._calls = []
-        rows_at_once = _MOST_BUFFERS // 2
-        for first in range(0, roi.height, rows_at_once):
-            rows = self._pixels[first : first + rows_at_once].view(np.uint8)
-            buffers = [piece for row in rows for piece in (memoryview(row), dustbin)]
-            buffers[-1] = dustbin[: (row_length - roi.x0 - roi.width) * size]  # to the end of the row
-            start = ((roi.y0 + first) * row_length + roi.x0) * size
-            self._calls.append((start, buffers, sum(len(piece) for piece in buffers)))
+        pixels = rows[:, columns]
+        return pixels if pixels.dtype.isnative else pixels.astype(pixels.dtype.newbyteorder("="))
 
 
 def write_frame(path: Path, pixels: NDArray[Any], header: dict[str, str]) -> None:
