@@ -1,4 +1,4 @@
-"""Speed and memory of getdata.py: getdata_speed.py [folder] [--omegas 42] [--full].
+"""Speed and memory of getdata.py: python -m benchmarks.getdata_speed [--full].
 
 Writes a scan of 42 tilt pairs x 42 omegas in frames of 2048 x 2048 and compares the cost of one more
 frame (the slope between 10 omegas and all, so that start-up drops out) with a loop of np.fromfile over
@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.common import ROOT, table
+
 MPIRUN = Path(sys.executable).with_name("mpirun")
 SIZE, ROI, HEADER = 2048, 300, 3072
 FIRST = SIZE // 2 - ROI // 2
@@ -126,7 +127,7 @@ def folder_for(name: str | None) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def measure(folder: Path, paths: list[Path], *options: str) -> None:
+def measure(folder: Path, paths: list[Path], *options: str) -> str:
     """Best of several interleaved runs of everything, as costs per frame and ratios."""
     n_more = len(paths) - FEW * TILTS[0] * TILTS[1]
     found: dict[str, list[np.ndarray]] = {}
@@ -138,41 +139,46 @@ def measure(folder: Path, paths: list[Path], *options: str) -> None:
                 found.setdefault(f"{stem}{ranks}", []).append(run_getdata(folder, stem, ranks, *options))
     best = {name: np.min(times, axis=0) for name, times in found.items()}
     one, two = ((best[f"scan_{n}"] - best[f"scan_00{n}"]) / n_more for n in (1, 2))
-    print(f"getdata.py {' '.join(options) or '(defaults)'}    us per frame: wall, processor")
+    lines = []
     for name, cost in (
         ("rows only (np.fromfile)", best["rows"]),
         ("rows, and region written", best["floor"]),
-        ("one rank, one more frame", one),
-        ("two ranks, one more frame", two),
+        ("getdata.py, one rank, one more frame", one),
+        ("getdata.py, two ranks, one more frame", two),
     ):
         ratio = cost / best["rows"]
         wall, cpu = cost * 1e6
-        print(f"  {name:26s} {wall:6.0f} {cpu:6.0f}   = {ratio[0]:.2f}, {ratio[1]:.2f} x rows only")
-    faster, dearer = one[0] / two[0], two[1] / one[1]
-    print(f"  two ranks are {faster:.2f} x faster than one, with {dearer:.2f} x its processor time")
+        lines.append([name, f"{wall:.0f}", f"{ratio[0]:.2f}", f"{cpu:.0f}", f"{ratio[1]:.2f}"])
+    head = [f"getdata.py {' '.join(options)}", "us per frame", "x rows only", "CPU us", "x rows only"]
     serial, parallel = best["scan_1"][0], best["scan_2"][0]
-    print(f"  whole run of {len(paths)} frames: {serial:.2f} s on one rank, {parallel:.2f} s on two")
+    return (
+        f"{table(head, lines)}\n\nTwo ranks are {one[0] / two[0]:.2f} x faster than one. "
+        f"Whole run of {len(paths)} frames: {serial:.2f} s on one rank, {parallel:.2f} s on two.\n"
+    )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> str:
+    """Write the scan, measure, remove it; returns the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", nargs="?", help="where to put the frames (default: the system's)")
-    parser.add_argument("--omegas", type=int, default=42)
+    parser.add_argument("--frames-in", help="where to put the frames (default: the system's)")
+    parser.add_argument("--frame-omegas", type=int, default=42)
     parser.add_argument("--full", action="store_true", help="write whole files, 8.4 MB each")
-    options = parser.parse_args()
-    with folder_for(options.folder) as folder:
-        paths = write_scan(folder, options.omegas, full=options.full)
-        measure(folder, paths, "--no-report")
-        measure(folder, paths)
+    options, _ = parser.parse_known_args(arguments)  # other sections have options of their own
+    with folder_for(options.frames_in) as folder:
+        paths = write_scan(folder, options.frame_omegas, full=options.full)
+        parts = [measure(folder, paths, "--no-report"), measure(folder, paths)]
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"largest memory of any process: {peak:.0f} MB")
         drop_cache(paths)
         cold = run_getdata(folder, "scan_", 1)
         drop_cache(paths)
         rows = read_rows(paths)
         each = cold[0] / len(paths)
-        print(f"not in the cache: {each * 1e6:.0f} us per frame, rows only {rows[0] * 1e6:.0f} us")
+        parts.append(
+            f"Largest memory of any process: {peak:.0f} MB. Not in the cache: {each * 1e6:.0f} us per frame, "
+            f"rows only {rows[0] * 1e6:.0f} us.\n"
+        )
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    main()
+    print(main())
