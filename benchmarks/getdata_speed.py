@@ -90,6 +90,7 @@ def read_rows(paths: list[Path]) -> np.ndarray:
 
 def read_and_write_rows(paths: list[Path], target: Path) -> np.ndarray:
     """The least that any program does: also write the region of interest to one file."""
+    target.unlink(missing_ok=True)
     start = clocks()
     with target.open("wb") as file:
         for path in paths:
@@ -103,7 +104,9 @@ def run_getdata(folder: Path, stem: str, ranks: int, *options: str) -> np.ndarra
     launcher = [str(MPIRUN), "-n", str(ranks)] if ranks > 1 else []
     centre, size = f"{SIZE // 2},{SIZE // 2}", f"{ROI},{ROI}"
     arguments = [str(folder), stem, str(folder), "scan_000_00", centre, size, str(folder), "out"]
-    command = [*launcher, sys.executable, str(ROOT / "getdata.py"), *arguments, "--overwrite", "--quiet"]
+    command = [*launcher, sys.executable, str(ROOT / "getdata.py"), *arguments, "--quiet"]
+    shutil.rmtree(folder / "out", ignore_errors=True)  # to give back the memory of a file takes time too
+    (folder / "floor").unlink(missing_ok=True)
     start = clocks()
     subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ)
     return clocks() - start
