@@ -147,7 +147,7 @@ class Parameters:
         _RECONSTRUCTION,
         readers.choice("mlem", "backprojection"),
         "how to reconstruct",
-        default="backprojection",
+        default="mlem",
     )
     iterations: int = _key(
         _RECONSTRUCTION, readers.count, "of mlem, at most; it stops when the misfit stands", default=8
