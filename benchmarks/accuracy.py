@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import matplotlib
 
@@ -17,7 +18,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib import reconstruction, simulate
+from lib import reconstruction, shape, simulate
 from lib.compare import dice, orientation_error
 from lib.initfile import parse
 from lib.parallel import SerialComm
@@ -90,18 +91,22 @@ def make_scan(case: Case, folder: Path) -> tuple[Parameters, np.ndarray, np.ndar
 
 def score(params: Parameters, true: np.ndarray, mask: np.ndarray, method: str) -> tuple[float, float, float]:
     """Dice, median and 95 % of the orientation error in steps."""
-    widths = {"rock_width": None, "roll_width": None} if method == "mlem" else {}
-    setting = prepare(replace(params, method=method, **widths))
-    run = reconstruction.iterate_maps if method == "mlem" else reconstruction.backproject
-    fields, found, _ = run(setting, SerialComm(), quiet=True)
+    widths = {"rock_width": None, "roll_width": None} if method != METHODS[0] else {}
+    setting = prepare(replace(params, method=method.split(",")[0], **widths))
+    with mock.patch.object(
+        shape, "SMOOTHING_VOXELS", 1e-3 if method == NOT_AVERAGED else shape.SMOOTHING_VOXELS
+    ):
+        fields, found, _ = reconstruction.solve(setting, SerialComm(), quiet=True)
     orientation = np.stack([fields["tilt1"], fields["tilt2"]], axis=-1)
     errors = orientation_error(orientation / STEP, true / STEP, found & mask)
     return dice(found, mask), float(np.median(errors)), float(np.percentile(errors, 95))
 
 
+METHODS = ("backprojection", "mlem")
+NOT_AVERAGED = "mlem, maps not averaged"
 SERIES = {
     "photons in the brightest pixels": [Case(counts=c) for c in (20.0, 40.0, 200.0, 2000.0)],
-    "omegas over 360 degrees": [Case(n_omega=n) for n in (24, 60, 120)],
+    "omegas over 360 degrees": [Case(n_omega=n) for n in (24, 60, 120, 226)],
     "range of omega (degrees), 60 omegas": [Case(range_deg=r) for r in (180.0, 360.0)],
     "error of the centre (pixels)": [Case(center_error_px=e) for e in (0.0, 0.5, 1.0, 2.0)],
 }
@@ -113,14 +118,14 @@ def varied(name: str, case: Case) -> float:
     return float(getattr(case, attribute[name.split()[0]]))
 
 
-def measure(case: Case) -> dict[str, tuple[float, float, float]]:
-    """Both methods on one scan."""
+def measure(case: Case, methods: tuple[str, ...]) -> dict[str, tuple[float, float, float]]:
+    """The methods on one scan."""
     with tempfile.TemporaryDirectory() as folder:
         params, true, mask = make_scan(case, Path(folder))
         if case.center_error_px:
             middle = (params.detx_size - 1) / 2, (params.detz_size - 1) / 2 + case.center_error_px
             params = replace(params, detector_center=middle)
-        return {method: score(params, true, mask, method) for method in ("backprojection", "mlem")}
+        return {method: score(params, true, mask, method) for method in methods}
 
 
 def main() -> None:
@@ -131,7 +136,8 @@ def main() -> None:
     plots = figure.subplots(2, len(SERIES))
     for column, (name, cases) in enumerate(SERIES.items()):
         print(f"\n| {name} | method | Dice | median error (steps) | 95 % |\n| --- | --- | --- | --- | --- |")
-        results = [measure(case) for case in cases]
+        methods = (*METHODS, NOT_AVERAGED) if "photons" in name else METHODS
+        results = [measure(case, methods) for case in cases]
         numbers = [varied(name, case) for case in cases]
         for number, result in zip(numbers, results, strict=True):
             for method, values in result.items():
