@@ -26,6 +26,8 @@ Maps = NDArray[np.float32]
 OMEGAS_PER_SUBSET = 8
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 _STILL = 1e-2  # relative change of the misfit at which the iterations stop
+_FEW_SCANNED = 8  # times as many orientations as scanned positions: K goes before P then
+_VOXELS_AT_ONCE = 4096  # of the product with K; keeps what it makes in the caches
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class View:
     cover: NDArray[np.float32]
     owned: NDArray[np.bool_]
 
+    @property
+    def sees_few(self) -> bool:
+        """Whether far fewer positions are scanned than there are orientations."""
+        n_scanned, n_pairs = self.response.shape
+        return _FEW_SCANNED * n_scanned <= n_pairs
+
     def row_of(self) -> NDArray[np.int32]:
         """Row of each pixel of the ROI, -1 where the rank's voxels do not hit it."""
         rows = np.full(self.shape[0] * self.shape[1], -1, dtype=np.int32)
@@ -69,15 +77,25 @@ class Model:
     noise_variance: float
 
     def project(self, view: View, maps: Maps) -> Maps:
-        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, maps (n_voxels, n_pairs)."""
-        image = np.zeros((view.pixels.size, maps.shape[1]), dtype=np.float32)
-        kernels.scatter_bilinear(maps, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), image)
-        return image @ view.response.T
+        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, maps (n_voxels, n_pairs).
+
+        The two act on different indices: the one that makes less comes first.
+        """
+        few = view.sees_few
+        seen = maps @ view.response.T if few else maps
+        image = np.zeros((view.pixels.size, seen.shape[1]), dtype=np.float32)
+        kernels.scatter_bilinear(seen, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), image)
+        return image if few else image @ view.response.T
 
     def backproject(self, view: View, values: Maps, maps: Maps) -> None:
         """Add the adjoint of `project` of values (n_rows, n_scanned) to maps (n_voxels, n_pairs)."""
-        image = values @ view.response
-        kernels.gather_bilinear(image, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), maps)
+        few = view.sees_few
+        image = values if few else values @ view.response
+        seen = np.zeros((maps.shape[0], image.shape[1]), dtype=np.float32) if few else maps
+        kernels.gather_bilinear(image, self.xyz_um, view.matrix, view.shift, view.shape, view.row_of(), seen)
+        for start in range(0, maps.shape[0], _VOXELS_AT_ONCE) if few else ():
+            part = slice(start, start + _VOXELS_AT_ONCE)
+            maps[part] += seen[part] @ view.response
 
     def sensitivity(self, views: list[View]) -> Maps:
         """What a unit of each voxel and orientation adds to the counts of these views."""
