@@ -27,7 +27,8 @@ from .progress import Progress
 from .resolution import find_resolution
 from .setting import Setting, find_dark
 from .shape import Readings
-from .tilts import OrientationGrid, Resolution, response
+from .strain import strain_fields
+from .tilts import OrientationGrid, Resolution
 
 Array = NDArray[np.float64]
 
@@ -65,14 +66,14 @@ def reconstruct(
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = setting.centres_um(voxels)
-    grid = OrientationGrid.refine(*setting.relative_axes_deg(), REFINEMENT)
+    grid = setting.scan_type.grid(setting.relative_axes_deg(), REFINEMENT)
     resolution = find_resolution(setting, hull, dark, comm)
-    sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
+    sharp = resolution.sharpened(setting.usual_step_deg)
     views: list[View] = []
     with together(comm):
         views = _views(setting, xyz_um, grid, sharp, comm, quiet)
     exchange = RankExchange(comm, views)
-    model = Model(xyz_um, exchange.views, *dark)
+    model = Model(xyz_um, exchange.views, *(setting.n_summed * level for level in dark))
     maps, misfits = _iterate(setting, model, grid, exchange, comm, quiet)
     readings = _read(setting, hull, shares, voxels, maps, grid, comm)
     counts = float(np.mean([view.response.sum(axis=0).mean() for view in model.views]))
@@ -117,13 +118,11 @@ def _view(
     cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
     kernels.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
     pixels = np.flatnonzero(hit)
-    measured = setting.measured(k)
-    axes = setting.relative_axes_deg()
-    sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, resolution, setting.omega(k))
+    measured = setting.scanned(k)
+    sees = setting.response(setting.relative_axes_deg(), grid, resolution, k)
     sees[~measured] = 0.0
-    return View(
-        matrix, shift, (n_x, n_y), pixels, _counts(bands, k, pixels, n_y), measured, sees, cover, hit[pixels]
-    )
+    counts = setting.put_together(_counts(bands, k, pixels, n_y))
+    return View(matrix, shift, (n_x, n_y), pixels, counts, measured, sees, cover, hit[pixels])
 
 
 def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArray[Any]:
@@ -191,20 +190,54 @@ def finish(
     """
     mask = shape.grain_mask(np.nan_to_num(volumes["density"]))
     inside = Readings(**{name: volumes[name][mask] for name in READINGS})
-    zero1, zero2 = setting.tilt_zero_deg
     n_omega, steps = setting.omega_index.size, setting.steps_deg
-    errors = shape.orientation_errors(inside, inside.density * outcome.counts_per_density * n_omega, steps)
+    counts = inside.density * outcome.counts_per_density * n_omega
+    errors = shape.orientation_errors(inside, counts, steps, setting.scan_type.grid_pull)
+    omega = np.array([setting.omega(k) for k in range(n_omega)])
+    levers = setting.scan_type.levers(setting.params.mode, omega)
     found = {
-        "tilt1": inside.tilt1 + zero1,
-        "tilt2": inside.tilt2 + zero2,
-        "tilt1_std": errors[0],
-        "tilt2_std": errors[1],
-        "tilt_correlation": inside.cov12 / np.sqrt(inside.var1 * inside.var2),
+        **_tilts(setting, inside, (levers[0] * errors[0], levers[1] * errors[1])),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }
     volume_of = {name: np.full(mask.shape, np.nan) for name in found}
     for name, values in found.items():
         volume_of[name][mask] = values
+    if setting.scan_type.of_strain:
+        _add_strain(setting, volume_of, mask)
     volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
     volume_of["completeness"] = volumes["completeness"]
     return volume_of, mask
+
+
+def _add_strain(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+    """Strain from the position of the arm, which is corrected at the grain's surface: strain is smooth."""
+    arm = f"tilt{setting.scan_type.two_theta_axis(setting.scanned_shape) + 1}"
+    shift = shape.surface_shift(fields[arm], mask)
+    fields[arm] = fields[arm] - shift
+    fields[f"{arm}_std"] = np.hypot(fields[f"{arm}_std"], shift)
+    params = setting.params
+    fields |= strain_fields(
+        fields[arm], fields[f"{arm}_std"], mask, params.geometry().theta_rad, params.strain_zero
+    )
+
+
+def _tilts(setting: Setting, inside: Readings, errors: tuple[Array, Array]) -> dict[str, Array]:
+    """Positions of the motors at which the voxels diffract, with errors; NaN where it is not known.
+
+    A motor that stood still in a scan of strain has its one position.
+    """
+    zero1, zero2 = setting.tilt_zero_deg
+    fields = {"tilt1": inside.tilt1 + zero1, "tilt2": inside.tilt2 + zero2}
+    fields |= {"tilt1_std": errors[0], "tilt2_std": errors[1]}
+    if setting.scan_type.unknown[1]:
+        with np.errstate(invalid="ignore"):
+            fields["tilt_correlation"] = inside.cov12 / np.sqrt(inside.var1 * inside.var2)
+        return fields
+    nothing = np.full(inside.tilt1.size, np.nan)
+    if not setting.scan_type.of_strain:
+        return fields | {"tilt2": nothing, "tilt2_std": nothing}
+    moved = setting.scan_type.two_theta_axis(setting.scanned_shape)
+    arm, still = ("tilt1", "tilt2") if moved == 0 else ("tilt2", "tilt1")
+    stood = float((setting.scan.tilt2_deg, setting.scan.tilt1_deg)[moved][0])
+    fields = {arm: inside.tilt1 + setting.tilt_zero_deg[moved], f"{arm}_std": errors[0]}
+    return fields | {still: np.full(nothing.size, stood), f"{still}_std": nothing}

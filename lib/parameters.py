@@ -12,6 +12,7 @@ from . import readers
 from .errors import Recon3DError
 from .geometry import MODES, TILT_FRAMES, Geometry, bragg_angle
 from .readers import Value
+from .scan_types import SCANS
 
 
 def _key(
@@ -131,6 +132,14 @@ class Parameters:
         default=None,
     )
 
+    strain_width: float | None = _key(
+        _MICROSCOPE,
+        readers.either("auto", None, readers.not_negative),
+        "FWHM of the resolution in 2theta; 0: ignore; auto: from the data",
+        unit="deg",
+        default=None,
+    )
+
     grain_pos: tuple[float, ...] = _key(_VOLUME, _XYZ, "middle of the volume", unit="um", default=_ORIGIN)
     grain_dim: tuple[float, ...] = _key(
         _VOLUME,
@@ -145,7 +154,7 @@ class Parameters:
 
     method: str = _key(
         _RECONSTRUCTION,
-        readers.choice("mlem", "backprojection"),
+        readers.choice("mlem", "backprojection", "rocking"),
         "how to reconstruct",
         default="backprojection",
     )
@@ -174,16 +183,30 @@ class Parameters:
     binarize: bool = _key(
         _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )
+    scan: str | None = _key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.choice(*SCANS)),
+        "what was scanned beside omega; auto: as getdata.py found, else by the sizes of the axes",
+        default=None,
+    )
     tilt_frame: str | None = _key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.choice(*TILT_FRAMES)),
-        "tilts above omega (sample) or fixed in the lab (lab); auto: as getdata.py found",
+        "tilts above omega (sample) or fixed in the lab (lab); auto: as getdata.py found, else sample, and "
+        "lab for rocking",
         default=None,
     )
     tilt_zero: tuple[float, ...] | None = _key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.list_of(readers.real, 2)),
         "motor positions [tilt1,tilt2] at which the mean orientation diffracts; auto: middle of the scan",
+        unit="deg",
+        default=None,
+    )
+    strain_zero: float | None = _key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.real),
+        "2theta without strain; auto: the mean of the grain",
         unit="deg",
         default=None,
     )
@@ -329,7 +352,18 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     return x, y, z
 
 
-AUTO_KEYS = ("rock_width", "roll_width", "subsets", "threshold", "tilt_frame", "tilt_zero", "sim_grain")
+AUTO_KEYS = (
+    "rock_width",
+    "roll_width",
+    "strain_width",
+    "subsets",
+    "threshold",
+    "scan",
+    "tilt_frame",
+    "tilt_zero",
+    "strain_zero",
+    "sim_grain",
+)
 KEYS: dict[str, Field[Any]] = {key.name: key for key in fields(Parameters)}
 
 

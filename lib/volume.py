@@ -33,6 +33,8 @@ FIELD_NOTES = {
     "intensity": ("counts", "mean over omega of the counts of all tilts at the voxel's pixel"),
     "tilt_correlation": ("", "correlation of tilt1 and tilt2 within the peak of the voxel"),
     "peaks": ("", "orientations with a peak of their own: 2 where a second one stands out"),
+    "strain": ("", "axial strain, along the scattering vector"),
+    "strain_std": ("", "standard deviation of the strain"),
     "mask": ("", "1 inside the grain"),
     "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
 }

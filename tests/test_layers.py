@@ -22,6 +22,8 @@ PURE = (
     "phantom",
     "colours",
     "mlem",
+    "scan_types",
+    "strain",
     "shape",
     "alignment",
     "spots",
