@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from . import kernels, mlem, shape
 from .bands import Bands
+from .derived import add_strain
 from .hull import Hull, Look, find_hull
 from .mlem import Maps, Model, View
 from .overlaps import RankExchange, fetch_halo
@@ -27,7 +28,6 @@ from .progress import Progress
 from .resolution import find_resolution
 from .setting import Setting, find_dark
 from .shape import Readings
-from .strain import strain_fields
 from .tilts import OrientationGrid, Resolution
 
 Array = NDArray[np.float64]
@@ -44,6 +44,7 @@ class Outcome:
     """What this method adds to the fields: for the report and the file."""
 
     resolution: Resolution
+    width_keys: tuple[str, ...]
     misfits: list[float]
     counts_per_density: float
 
@@ -52,9 +53,13 @@ class Outcome:
         return {
             "n_iterations": len(self.misfits),
             "misfit": self.misfits,
-            "rock_width_deg": self.resolution.rocking,
-            "roll_width_deg": self.resolution.rolling,
+            **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
         }
+
+    @property
+    def widths(self) -> dict[str, float]:
+        """The widths of the resolution by the names of their keys."""
+        return dict(zip(self.width_keys, (self.resolution.rocking, self.resolution.rolling), strict=False))
 
 
 def reconstruct(
@@ -77,7 +82,7 @@ def reconstruct(
     maps, misfits = _iterate(setting, model, grid, exchange, comm, quiet)
     readings = _read(setting, hull, shares, voxels, maps, grid, comm)
     counts = float(np.mean([view.response.sum(axis=0).mean() for view in model.views]))
-    return hull, shares, readings, Outcome(resolution, misfits, counts)
+    return hull, shares, readings, Outcome(resolution, setting.scan_type.widths, misfits, counts)
 
 
 def _look(setting: Setting, dark: tuple[float, float]) -> Look:
@@ -203,22 +208,19 @@ def finish(
     for name, values in found.items():
         volume_of[name][mask] = values
     if setting.scan_type.of_strain:
-        _add_strain(setting, volume_of, mask)
+        _correct_surface(setting, volume_of, mask)
+        add_strain(setting, volume_of, mask)
     volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
     volume_of["completeness"] = volumes["completeness"]
     return volume_of, mask
 
 
-def _add_strain(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
-    """Strain from the position of the arm, which is corrected at the grain's surface: strain is smooth."""
+def _correct_surface(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+    """Take the average over neighbours into account at the grain's surface: strain is smooth."""
     arm = f"tilt{setting.scan_type.two_theta_axis(setting.scanned_shape) + 1}"
     shift = shape.surface_shift(fields[arm], mask)
     fields[arm] = fields[arm] - shift
     fields[f"{arm}_std"] = np.hypot(fields[f"{arm}_std"], shift)
-    params = setting.params
-    fields |= strain_fields(
-        fields[arm], fields[f"{arm}_std"], mask, params.geometry().theta_rad, params.strain_zero
-    )
 
 
 def _tilts(setting: Setting, inside: Readings, errors: tuple[Array, Array]) -> dict[str, Array]:

@@ -243,7 +243,7 @@ class Parameters:
     ang_types: tuple[str, ...] = _key(
         _SIMULATION,
         readers.list_of(readers.word, 3),
-        "motors of tilt1, tilt2 and omega in the headers",
+        "motors of tilt1, tilt2 and omega in the headers; none for a tilt of one position",
         default=("phi_upper", "phi_lower", "Omega"),
     )
     ang_steps: tuple[int, ...] = _key(
@@ -278,6 +278,12 @@ class Parameters:
         "semi-axes of the grain; auto: 0.4 of grain_dim",
         unit="um",
         default=None,
+    )
+    sim_strain: float = _key(
+        _SIMULATION,
+        readers.not_negative,
+        "axial strain at the ends of the grain, along a gradient; for `scan strain`",
+        default=0.0,
     )
     sim_subgrains: int = _key(_SIMULATION, readers.count, "number of subgrains", default=4)
     sim_points: int = _key(

@@ -156,6 +156,43 @@ def _slices(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
                 body, fields["tilt1_std"], "tilt1_std (deg)", cmap="magma", only_grain=True
             ),
         ),
+        *_more_slices(body, fields),
+    ]
+
+
+# Fields of some scans only: title, text, label, colour map. Maps of signed fields are symmetric about zero.
+_MORE_FIELDS = {
+    "strain": (
+        "Strain",
+        "Axial strain, along the scattering vector: red is stretched, blue is compressed.",
+        "strain",
+        "RdBu_r",
+    ),
+    "strain_std": ("Error of the strain", "Standard deviation of the strain.", "strain_std", "magma"),
+    "rocking_offset": (
+        "Offset of the rocking curve",
+        "The part of the rocking angle that does not turn with omega: strain and the motor's zero together.",
+        "rocking_offset (deg)",
+        "RdBu_r",
+    ),
+}
+
+
+def _more_slices(body: Body, fields: Mapping[str, Array]) -> list[str]:
+    """Slices of the fields that this scan has beyond those of a mosaicity scan."""
+
+    def draw(name: str) -> Figure:
+        label, cmap = _MORE_FIELDS[name][2:]
+        limits = None
+        if cmap == "RdBu_r":
+            largest = float(np.nanpercentile(np.abs(fields[name][body.mask]), 99)) if body.mask.any() else 1.0
+            limits = (-largest, largest)
+        return pictures.draw_field(body, fields[name], label, cmap=cmap, limits=limits, only_grain=True)
+
+    return [
+        _picture(title, text, lambda name=name: draw(name))  # type: ignore[misc]
+        for name, (title, text, *_) in _MORE_FIELDS.items()
+        if name in fields
     ]
 
 

@@ -36,6 +36,7 @@ Response = Callable[[str, Axes, OrientationGrid, Resolution, float], NDArray[np.
 
 SCANS = ("mosaicity", "rocking", "strain", "rocking_strain")
 GRID_STEPS = 0.0075  # parts of a step by which the positions of the grid pull, where both tilts are scanned
+_ONE_SIDED = 1.2  # growth of the errors over half a turn, found on phantoms
 _ONE = np.zeros(1)  # the axis of something that is not scanned, or not known
 
 
@@ -132,13 +133,20 @@ class ScanType:
         """By how much the errors of the unknown exceed those of a scan over a whole turn.
 
         omega (n,) are the rotations in radians. Where the rocking angle alone tells of two, they grow when
-        omega spans less than half a turn.
+        omega spans less than half a turn, and where no ray is seen from both of its ends.
         """
         if self.name != "rocking" or self.tilt_frame != "lab":
             return 1.0, 1.0
         rows = np.stack([sample_to_lab_tilts(mode, *ab, omega)[0] for ab in ((1.0, 0.0), (0.0, 1.0))])
         covariance = np.linalg.pinv(2.0 * rows @ rows.T / omega.size)
-        return float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[1, 1]))
+        one_sided = 1.0 if whole_turn(omega) else _ONE_SIDED
+        return one_sided * float(np.sqrt(covariance[0, 0])), one_sided * float(np.sqrt(covariance[1, 1]))
+
+
+def whole_turn(omega: Array) -> bool:
+    """Whether rotations (n,) in radians go all the way round, but for two steps at most."""
+    span = float(np.ptp(omega))
+    return span * (1.0 + 2.0 / max(omega.size - 1, 1)) >= 2.0 * np.pi
 
 
 _TILTS, _WIDTHS = ("tilt1", "tilt2"), ("rock_width", "roll_width")

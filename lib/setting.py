@@ -16,7 +16,7 @@ from .errors import Recon3DError
 from .geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
 from .parallel import Comm, together
 from .parameters import Parameters
-from .scan_types import SCANS, ScanType, check_scan, guess_scan, scan_types, two_theta_axes
+from .scan_types import SCANS, ScanType, check_scan, guess_scan, scan_types, two_theta_axes, whole_turn
 from .store import ArrayFile, Scan
 from .tilts import Interpolation, OrientationGrid, Resolution, turn_back
 
@@ -54,6 +54,11 @@ class Setting:
     def scan_type(self) -> ScanType:
         """The scan at hand; the first where one measurement holds two."""
         return self.scan_types[0]
+
+    @property
+    def scan_name(self) -> str:
+        """What was scanned, as the key `scan` has it."""
+        return "rocking_strain" if len(self.scan_types) > 1 else self.scan_type.name
 
     def parts(self) -> list[Setting]:
         """One setting for each of the scans that the measurement holds."""
@@ -200,6 +205,12 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
     turns = []
     if kinds[0].turns:
         turns = [turn_back(params.mode, relative[0], relative[1], w) for w in omega]
+    if params.method == "rocking" and not whole_turn(omega):
+        warnings.append(
+            f"omega covers {np.degrees(np.ptp(omega)):.0f} degrees, less than a full turn: tilt2 and "
+            "the offset of method rocking are hard to tell apart, their errors grow (2.3 times "
+            "over half a turn); mlem takes the offset to be nil"
+        )
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
     return Setting(

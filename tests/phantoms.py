@@ -135,6 +135,7 @@ def judge(case: Case, mask: np.ndarray, found: np.ndarray) -> tuple[float, np.nd
     return dice, (found[both] - case.orientation[both]) / STEP
 
 
+TWO_THETA = 0.005 * (np.arange(7) - 3.0)
 SUBGRAINS = np.array([[0.04, 0.02], [-0.03, 0.035], [-0.035, -0.03], [0.02, -0.045]])  # a, b in deg
 
 
@@ -164,10 +165,10 @@ def make_line_scan(
     scale: float = 1.0,
     step: float = STEP,
 ) -> Case:
-    """A scan of one angle: "rocking", of mu below omega, or "strain", of 2theta.
+    """A scan of one angle: "rocking", of mu below omega, or "strain", of 2theta; or of both.
 
     roll is the FWHM of the accepted rolling angles, scale enlarges grain and volume. The truth of a
-    strain scan is 2theta, as tilt1.
+    strain scan is 2theta, as tilt1. "rocking_strain" has the steps of 2theta of TWO_THETA as tilt2.
     """
     rng = np.random.default_rng(seed)
     size = 10.0 * scale
@@ -175,25 +176,30 @@ def make_line_scan(
     points = points[inside(points / scale)]
     positions = step * (np.arange(n_positions) - (n_positions - 1) / 2)
     omega = turn / n_omega * np.arange(n_omega)
-    counts = np.zeros((n_positions, 1, n_omega, *roi))
+    arm = TWO_THETA if kind == "rocking_strain" else np.array([0.0])
+    counts = np.zeros((n_positions, arm.size, n_omega, *roi))
     sign = 1 if mode == "horizontal" else -1
     width = 0.9 * step
     for k, w in enumerate(np.radians(omega)):
         x_d, z_d = image_of(mode, points, w)
         ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip((x_d, z_d), roi, strict=True))
-        if kind == "rocking":
+        two_theta = -2 * np.degrees(np.tan(THETA) * strain(points / scale))
+        if kind != "strain":
             a, b = four_subgrains(points / scale).T
             at = a * np.cos(w) + sign * b * np.sin(w)
             off = -sign * a * np.sin(w) + b * np.cos(w)
         else:
-            at, off = -2 * np.degrees(np.tan(THETA) * strain(points / scale)), 0.0
-        for i, position in enumerate(positions):
-            weight = np.exp(-4 * np.log(2) * (((position - at) / width) ** 2 + (off / roll) ** 2))
-            counts[i, 0, k] = np.bincount(ix * roi[1] + iy, weight, roi[0] * roi[1]).reshape(roi)
+            at, off = two_theta, 0.0
+        for i, j in np.ndindex(n_positions, arm.size):
+            exponent = ((positions[i] - at) / width) ** 2 + (off / roll) ** 2
+            if arm.size > 1:
+                exponent += ((arm[j] - two_theta) / 0.005) ** 2
+            weight = np.exp(-4 * np.log(2) * exponent)
+            counts[i, j, k] = np.bincount(ix * roi[1] + iy, weight, roi[0] * roi[1]).reshape(roi)
     counts = rng.poisson(counts * (peak_counts / counts.max()))
     axis = size / n * (np.arange(n) - (n - 1) / 2)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-    zero = 1.5 if kind == "rocking" else 20.75
+    zero = 20.75 if kind == "strain" else 1.5
     truth = four_subgrains(grid / scale) + (zero, 0.4)
     if kind == "strain":
         truth[..., 0] = zero - 2 * np.degrees(np.tan(THETA) * strain(grid / scale))
@@ -205,5 +211,5 @@ def make_line_scan(
         "grain_steps": [n] * 3,
     }
     return Case(
-        counts.astype(np.uint16), positions + zero, np.array([0.4]), omega, inside(grid / scale), truth, init
+        counts.astype(np.uint16), positions + zero, arm + 0.4, omega, inside(grid / scale), truth, init
     )

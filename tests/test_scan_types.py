@@ -157,6 +157,54 @@ def test_strain_phantom(tmp_path, run: Run, as_tilt):
     assert np.isnan(found[~mask]).all()
 
 
+def test_rocking_and_strain_together(tmp_path, run: Run):
+    """Orientation and strain of one grain from one scan of mu and 2theta."""
+    case = phantoms.make_line_scan("rocking_strain", n=20, n_omega=24, peak_counts=40)
+    result = run("recon3d.py", case.write(tmp_path))
+    assert result.returncode == 0, result.stderr
+    mask, found, fields = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.95
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.1
+    both = mask & case.mask & np.isfinite(fields["strain"])
+    assert both.sum() > 0.95 * mask.sum()
+    true = phantoms.strain(phantoms.voxels(case))[both]
+    assert np.median(np.abs(fields["strain"][both] - (true - true.mean()))) < 2.5e-5
+    assert "strain " in result.stdout
+
+
+def test_method_rocking(tmp_path, run: Run):
+    """The fit of the white paper: orientation, offset and errors, the same on any ranks."""
+    case = phantoms.make_line_scan("rocking", n_omega=40, n=20)
+    offset = 0.011
+    found = []
+    for ranks in (None, 3):
+        folder = tmp_path / str(ranks)
+        init = case.write(folder, method="rocking", completeness_cutoff=0.9, tilt_zero=[1.5 - offset, 0.4])
+        result = run("recon3d.py", init, ranks=ranks)
+        assert result.returncode == 0, result.stderr
+        found.append(read_result(folder))
+    mask, tilts, fields = found[0]
+    np.testing.assert_array_equal(tilts, found[1][1])
+    both = mask & case.mask
+    assert 2 * both.sum() / (mask.sum() + case.mask.sum()) > 0.85
+    deviation = tilts[both] - case.orientation[both] + (offset, 0.0)
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.3 * phantoms.STEP
+    assert np.median(fields["rocking_offset"][both]) == pytest.approx(offset, abs=0.1 * phantoms.STEP)
+    pull = deviation / np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1)[both]
+    assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.6
+    a, b = tilts[both].T - np.array([[1.5 - offset], [0.4]])
+    w = np.radians(fields["rocking_omega0"][both])
+    np.testing.assert_allclose(fields["rocking_amplitude"][both], a * np.cos(w) + b * np.sin(w))
+
+
+def test_half_a_turn_is_warned_of(tmp_path, run: Run):
+    case = phantoms.make_line_scan("rocking", n_omega=12, turn=180.0, n=10)
+    result = run("recon3d.py", case.write(tmp_path, method="rocking"))
+    assert result.returncode == 0, result.stderr
+    assert "less than a full turn" in result.stderr
+
+
 def test_strain_formula():
     """Al 200 at 17 keV: a thousandth of a degree of 2theta less is a strain of 0.476e-4."""
     theta = np.radians(10.3754)
