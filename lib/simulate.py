@@ -179,7 +179,7 @@ def prepare(params: Parameters) -> Simulation:
 def _widths(params: Parameters, scan: str, tilt_frame: str, steps: list[float]) -> tuple[float, float]:
     """FWHM along the scan and across; a scan of one angle accepts all that lies across, unless said."""
     if scan == "strain":
-        return params.strain_width or max(steps), math.inf
+        return params.strain_width or steps[int(params.ang_steps[1] > 1)], math.inf
     if scan == "rocking" and tilt_frame == "lab":
         return params.rock_width or steps[0], params.roll_width or math.inf
     return params.rock_width or steps[0], params.roll_width or steps[1]
