@@ -43,7 +43,8 @@ TILTS = "rock_width 0.02\nroll_width 0.03\n"
 SCANS = {
     "mosaicity, 7 x 7, 60 omegas": (
         "mlem",
-        "scan mosaicity\ntilt_frame lab\nang_steps [7,7,60]\nang_min [-0.069,-0.069,0]\nang_max [0.069,0.069,354]\n",
+        "scan mosaicity\ntilt_frame lab\nang_steps [7,7,60]\n"
+        "ang_min [-0.069,-0.069,0]\nang_max [0.069,0.069,354]\n",
     ),
     "rocking, 11, 120 omegas over 360 deg": (
         "mlem",
@@ -59,8 +60,8 @@ SCANS = {
     ),
     "strain, 13, 60 omegas": (
         "mlem",
-        "scan strain\nang_steps [13,1,60]\nang_min [20.72573,0,0]\nang_max [20.77587,0,354]\nsim_strain 5e-4\n"
-        "sim_subgrains 1\n",
+        "scan strain\nang_steps [13,1,60]\nang_min [20.72573,0,0]\nang_max [20.77587,0,354]\n"
+        "sim_strain 5e-4\nsim_subgrains 1\n",
     ),
 }
 

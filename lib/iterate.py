@@ -36,6 +36,7 @@ READINGS = tuple(key.name for key in fields(Readings))
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
 _HULL_SIGMA = 3.0
+_MISSED, _STEEPEST = 0.6, 0.25  # of the change per voxel, up to so many steps; found on phantoms
 _HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
 
 
@@ -207,12 +208,24 @@ def finish(
     volume_of = {name: np.full(mask.shape, np.nan) for name in found}
     for name, values in found.items():
         volume_of[name][mask] = values
+    if setting.scan_type.one_for_two:
+        _allow_for_bending(setting, volume_of, mask)
     if setting.scan_type.of_strain:
         _correct_surface(setting, volume_of, mask)
         add_strain(setting, volume_of, mask)
     volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
     volume_of["completeness"] = volumes["completeness"]
     return volume_of, mask
+
+
+def _allow_for_bending(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+    """Add to the errors what is missed where the orientation changes from voxel to voxel.
+
+    The rocking angle sees only one direction at a time, so the voxels of a ray are mixed up more easily.
+    """
+    for name, step in zip(("tilt1", "tilt2"), setting.steps_deg, strict=True):
+        change = np.minimum(shape.steepness(fields[name], mask), _STEEPEST * step)
+        fields[f"{name}_std"] = np.hypot(fields[f"{name}_std"], _MISSED * change)
 
 
 def _correct_surface(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:

@@ -358,18 +358,8 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     return x, y, z
 
 
-AUTO_KEYS = (
-    "rock_width",
-    "roll_width",
-    "strain_width",
-    "subsets",
-    "threshold",
-    "scan",
-    "tilt_frame",
-    "tilt_zero",
-    "strain_zero",
-    "sim_grain",
-)
+_AUTO = "rock_width roll_width strain_width subsets threshold scan tilt_frame tilt_zero strain_zero sim_grain"
+AUTO_KEYS = tuple(_AUTO.split())
 KEYS: dict[str, Field[Any]] = {key.name: key for key in fields(Parameters)}
 
 

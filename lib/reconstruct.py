@@ -86,7 +86,7 @@ def _iterate_one(setting: Setting, comm: Comm, quiet: bool) -> Result:
     if comm.rank != 0:
         return _NOTHING
     fields, mask = iterate.finish(setting, volumes, outcome)
-    if setting.scan_type.name == "rocking" and setting.tilt_frame == "lab":
+    if setting.scan_type.one_for_two:
         add_polar(setting, fields)
     return fields, mask, outcome.facts()
 

@@ -46,6 +46,26 @@ def write(
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_slices(setting, fields, mask),
+        *(_orientations(setting, fields, mask) if setting.scan_type.unknown[1] else []),
+    ]
+    if "misfit" in facts:
+        sections.append(
+            _picture(
+                "Misfit",
+                "Chi-square per measured value after each iteration; it should fall and come to rest near 1.",
+                lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
+            )
+        )
+    sections += _alignment(setting)
+    sections.append(_parameters(params))
+    sections.append(_versions())
+    title = f"{params.folder.resolve().name}: {params.method}"
+    path.write_text(page("recon3d", title, str(params.folder.resolve()), sections), encoding="utf-8")
+
+
+def _orientations(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
+    """The section on the distribution of orientations, where two tilts are known."""
+    return [
         _picture(
             "Orientations of the grain",
             "Each spot is a part of the grain with the same orientation; brighter means more voxels."
@@ -61,19 +81,6 @@ def write(
             ),
         ),
     ]
-    if "misfit" in facts:
-        sections.append(
-            _picture(
-                "Misfit",
-                "Chi-square per measured value after each iteration; it should fall and come to rest near 1.",
-                lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
-            )
-        )
-    sections += _alignment(setting)
-    sections.append(_parameters(params))
-    sections.append(_versions())
-    title = f"{params.folder.resolve().name}: {params.method}"
-    path.write_text(page("recon3d", title, str(params.folder.resolve()), sections), encoding="utf-8")
 
 
 def warnings(setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
@@ -160,20 +167,28 @@ def _slices(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
     ]
 
 
-# Fields of some scans only: title, text, label, colour map. Maps of signed fields are symmetric about zero.
-_MORE_FIELDS = {
+# Fields of some scans only: title, text, label, colour map, factor. Signed ones are symmetric about zero.
+_MORE_FIELDS: dict[str, tuple[str, str, str, str, float]] = {
     "strain": (
         "Strain",
         "Axial strain, along the scattering vector: red is stretched, blue is compressed.",
-        "strain",
+        "strain (1e-4)",
         "RdBu_r",
+        1e4,
     ),
-    "strain_std": ("Error of the strain", "Standard deviation of the strain.", "strain_std", "magma"),
+    "strain_std": (
+        "Error of the strain",
+        "Standard deviation of the strain.",
+        "strain_std (1e-4)",
+        "magma",
+        1e4,
+    ),
     "rocking_offset": (
         "Offset of the rocking curve",
         "The part of the rocking angle that does not turn with omega: strain and the motor's zero together.",
         "rocking_offset (deg)",
         "RdBu_r",
+        1.0,
     ),
 }
 
@@ -182,12 +197,15 @@ def _more_slices(body: Body, fields: Mapping[str, Array]) -> list[str]:
     """Slices of the fields that this scan has beyond those of a mosaicity scan."""
 
     def draw(name: str) -> Figure:
-        label, cmap = _MORE_FIELDS[name][2:]
+        label, cmap, scale = _MORE_FIELDS[name][2:]
         limits = None
         if cmap == "RdBu_r":
-            largest = float(np.nanpercentile(np.abs(fields[name][body.mask]), 99)) if body.mask.any() else 1.0
+            inside = fields[name][body.mask]
+            largest = scale * float(np.nanpercentile(np.abs(inside), 99)) if inside.size else 1.0
             limits = (-largest, largest)
-        return pictures.draw_field(body, fields[name], label, cmap=cmap, limits=limits, only_grain=True)
+        return pictures.draw_field(
+            body, scale * fields[name], label, cmap=cmap, limits=limits, only_grain=True
+        )
 
     return [
         _picture(title, text, lambda name=name: draw(name))  # type: ignore[misc]

@@ -121,6 +121,11 @@ class ScanType:
         """Whether the unknown is the scattering angle."""
         return self.unknown[0] == "two_theta"
 
+    @property
+    def one_for_two(self) -> bool:
+        """Whether one scanned angle tells of two tilts."""
+        return self.name == "rocking" and self.tilt_frame == "lab"
+
     def two_theta_axis(self, scanned_shape: tuple[int, int]) -> int:
         """The axis of the array along which 2theta runs, in a scan of strain."""
         return int(scanned_shape[1] > 1)
@@ -135,7 +140,7 @@ class ScanType:
         omega (n,) are the rotations in radians. Where the rocking angle alone tells of two, they grow when
         omega spans less than half a turn, and where no ray is seen from both of its ends.
         """
-        if self.name != "rocking" or self.tilt_frame != "lab":
+        if not self.one_for_two:
             return 1.0, 1.0
         rows = np.stack([sample_to_lab_tilts(mode, *ab, omega)[0] for ab in ((1.0, 0.0), (0.0, 1.0))])
         covariance = np.linalg.pinv(2.0 * rows @ rows.T / omega.size)
@@ -153,7 +158,7 @@ _TILTS, _WIDTHS = ("tilt1", "tilt2"), ("rock_width", "roll_width")
 _TABLE = (
     ScanType("mosaicity", "sample", _TILTS, _own_axes, partial(_as_turned, "sample"), _WIDTHS, GRID_STEPS),
     ScanType("mosaicity", "lab", _TILTS, _own_axes, partial(_as_turned, "lab"), _WIDTHS, GRID_STEPS),
-    ScanType("rocking", "lab", _TILTS, _first_twice, _rocking_in_lab, _WIDTHS, 2.5 * GRID_STEPS),
+    ScanType("rocking", "lab", _TILTS, _first_twice, _rocking_in_lab, _WIDTHS, 2 * GRID_STEPS),
     ScanType("rocking", "sample", ("tilt1", ""), _first, _in_line, ("rock_width",), 5 * GRID_STEPS),
     ScanType("strain", "lab", ("two_theta", ""), _longer, _in_line, ("strain_width",), 5 * GRID_STEPS),
     ScanType("strain", "sample", ("two_theta", ""), _longer, _in_line, ("strain_width",), 5 * GRID_STEPS),

@@ -158,6 +158,11 @@ def surface_shift(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArr
     return np.where(mask, shift, np.nan)
 
 
+def steepness(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Change per voxel of a field (n_x, n_y, n_z) along its gradient, from the neighbours inside the mask."""
+    return np.sqrt(sum((_slope(values, mask, axis) ** 2 for axis in range(3)), np.zeros(mask.shape)))
+
+
 def _slope(values: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
     """Change of values per voxel along an axis, from neighbours inside the mask; 0 without any."""
     change = np.diff(np.where(mask, values, 0.0), axis=axis)

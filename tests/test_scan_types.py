@@ -275,3 +275,17 @@ def test_wrong_roles_give_one_clear_line(tmp_path, run: Run, name):
     init = case.write(tmp_path, **{"method": "mlem", **keys})
     (tmp_path / "getdata.json").write_text(json.dumps(info))
     assert expected in error_line(run("recon3d.py", init), "recon3d")
+
+
+def test_rocking_above_omega_tells_one_tilt(tmp_path, run: Run):
+    """tilt1 is right and tilt2 unknown; the report is written all the same."""
+    case = phantoms.make_line_scan("strain", n=16, n_omega=24)
+    result = run("recon3d.py", case.write(tmp_path, scan="rocking", tilt_frame="sample"))
+    assert result.returncode == 0, result.stderr
+    mask, found, fields = read_result(tmp_path)
+    both = mask & case.mask
+    assert np.median(np.abs(found[both] - case.orientation[both])[:, 0]) < 0.1 * phantoms.STEP
+    assert np.isnan(found[..., 1]).all() and np.isnan(fields["tilt2_std"]).all()
+    page = (tmp_path / "report.html").read_text()
+    assert "could not be drawn" not in page
+    assert "Orientations of the grain" not in page
