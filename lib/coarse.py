@@ -20,7 +20,7 @@ from .mlem import Model, NoExchange, View
 from .parallel import Comm, check_alarm, together
 from .partition import block
 from .setting import Setting
-from .tilts import OrientationGrid, Resolution, response
+from .tilts import OrientationGrid, Resolution
 
 Array = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def load(
     chosen = np.unique(np.linspace(0, setting.omega_index.size - 1, n_omega).round().astype(int))
     n_x, n_y = setting.views.detector_shape
     factor = max(1, -(-max(n_x, n_y) // n_pixels))
-    steps = [max(1, n // n_tilts) if n_tilts else 1 for n in setting.scan.shape[:2]]
+    steps = [max(1, n // n_tilts) if n_tilts else 1 for n in setting.scanned_shape]
     images: list[NDArray[np.float32]] = []
     with together(comm), Bands(setting.scan, setting.omega_index) as bands:
         for k in block(chosen.size, comm.size, comm.rank):
@@ -76,9 +76,9 @@ def load(
     axis1, axis2 = (
         _small(axis, [step]) / step for axis, step in zip(setting.relative_axes_deg(), steps, strict=True)
     )
-    measured = [setting.measured(k).reshape(setting.scan.shape[:2]) for k in chosen]
+    measured = [setting.scanned(k).reshape(setting.scanned_shape) for k in chosen]
     parts = comm.allgather(images) if everywhere else comm.gather(images)
-    n_summed = factor**2 * steps[0] * steps[1]
+    n_summed = factor**2 * steps[0] * steps[1] * setting.n_summed
     return CoarseScan(
         chosen=chosen,
         factor=factor,
@@ -107,7 +107,8 @@ def _small_image(
     flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat
     small = _small(flat.reshape(n_x, n_y, -1).astype(np.float32, copy=False), [factor, factor])
     pixels = small.shape[0] * small.shape[1]
-    small = _small(small.reshape(pixels, *setting.scan.shape[:2]), [1, *steps])
+    small = setting.put_together(small.reshape(pixels, -1))
+    small = _small(small.reshape(pixels, *setting.scanned_shape), [1, *steps])
     return np.ascontiguousarray(small.reshape(pixels, -1))
 
 
@@ -128,7 +129,7 @@ class Trial:
     def model(self, resolution: Resolution) -> tuple[Model, OrientationGrid]:
         """The forward model with given widths, and its orientations: those of the scan."""
         setting, scan = self.setting, self.scan
-        grid = OrientationGrid.refine(*scan.axes_deg, 1)
+        grid = setting.scan_type.grid(scan.axes_deg, 1)
         views = []
         for k, image in enumerate(scan.images):
             matrix, shift = self.views.matrix[k], self.views.shift[k]
@@ -136,8 +137,8 @@ class Trial:
             cover = np.zeros(self.xyz_um.shape[0], dtype=np.float32)
             kernels.mark_pixels(self.xyz_um, matrix, shift, scan.shape, hit, cover)
             pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
-            omega, measured = setting.omega(scan.chosen[k]), scan.measured[k]
-            sees = response(setting.tilt_frame, setting.params.mode, *scan.axes_deg, grid, resolution, omega)
+            measured = scan.measured[k]
+            sees = setting.response(scan.axes_deg, grid, resolution, int(scan.chosen[k]))
             sees[~measured] = 0.0
             owned = np.ones(pixels.size, dtype=np.bool_)
             counts = partial(np.take, image, pixels, axis=0)

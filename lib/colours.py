@@ -14,10 +14,13 @@ def orientation_rgb(
     """Colour (..., 3) of orientations: hue is the direction of the deviation, saturation its size.
 
     White at the center; fully saturated from `radius` (of tilt1, of tilt2) on; black where NaN.
+    Where tilt2 is known nowhere, tilt1 alone decides.
     """
     tilt1, tilt2 = np.broadcast_arrays(
         np.asarray(tilt1, dtype=np.float64), np.asarray(tilt2, dtype=np.float64)
     )
+    if not np.isfinite(tilt2).any():  # a scan that does not tell of tilt2
+        tilt2 = np.full(tilt2.shape, center[1])
     x, y = (tilt1 - center[0]) / radius[0], (tilt2 - center[1]) / radius[1]
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]

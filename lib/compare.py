@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from . import pictures
 from .errors import Recon3DError
 from .geometry import voxel_axis
 from .parameters import Parameters
+from .strain import strain_per_degree
 
 Array = NDArray[np.float64]
 
@@ -39,10 +41,10 @@ def run(params: Parameters) -> list[str]:
         )
     true_mask = truth[..., 2] > 0.5
     mask = np.isfinite(result[..., 0])
-    steps = [
-        (high - low) / (n - 1) if n > 1 else 1.0
-        for low, high, n in zip(params.ang_min, params.ang_max, params.ang_steps, strict=True)
-    ][:2]
+    facts = json.loads(truth_path.with_suffix(".json").read_text())
+    steps = facts["steps_deg"][:2]
+    if facts["scan"] == "rocking":
+        steps[1] = steps[0]
     found, true = result[..., :2], truth[..., :2]
     in_steps = orientation_error(found / steps, true / np.array(steps), mask & true_mask)
     constant = np.broadcast_to(np.nanmean(true[true_mask], axis=0), true.shape)
@@ -52,7 +54,12 @@ def run(params: Parameters) -> list[str]:
     path = params.folder / "slices.png"
     pictures.draw_slices(path, axes, (found, mask), (true, true_mask), result[..., 2])
     lines = [str(path), f"shape        Dice {dice(mask, true_mask):.3f}"]
-    if in_steps.size:
+    if facts["scan"] == "strain":
+        both = mask & true_mask
+        arm = int(params.ang_steps[1] > 1)
+        strain = strain_per_degree(params.geometry().theta_rad) * (found - true)[both][:, arm]
+        lines.append(f"strain       error {np.median(np.abs(strain - strain.mean())):.2e} (median)")
+    elif in_steps.size:
         lines.append(
             f"orientation  error {np.median(in_steps):.3f} tilt steps (median), "
             f"{np.percentile(in_steps, 95):.3f} (95 %); a constant guess has {np.median(guess):.3f}"

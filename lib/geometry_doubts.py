@@ -34,7 +34,7 @@ def _others(setting: Setting) -> list[Candidate]:
     present = present_candidate(setting)
     a, b, c, d = present.flip
     frames = [present.tilt_frame]
-    if 1 not in setting.scan.shape[:2]:
+    if setting.scan_type.name == "mosaicity" and 1 not in setting.scan.shape[:2]:
         frames.append("lab" if present.tilt_frame == "sample" else "sample")
     return [
         replace(present, omega_sign=sign, flip=flip, tilt_frame=frame)

@@ -67,7 +67,13 @@ def _add_scan(parser: argparse.ArgumentParser) -> None:
     setups = ("auto", *dict.fromkeys(setup.name for setup in SETUPS))
     add("--setup", default="auto", choices=setups, help="names of the motors (auto: those that move)")
     for role in ("tilt1", "tilt2", "omega"):
-        add(f"--{role}", metavar="MOTOR", help=f"motor of {role}, instead of the set-up's")
+        also = "" if role == "omega" else "; none where nothing was scanned"
+        add(f"--{role}", metavar="MOTOR", help=f"motor of {role}, instead of the set-up's{also}")
+    add(
+        "--strain",
+        metavar="MOTOR",
+        help="motor of the 2theta arm, in a scan of strain (with --tilt1: of both)",
+    )
     add("--tilt-frame", choices=("sample", "lab"), help="tilts above omega, or below it and fixed in the lab")
     add("--phi0", type=float, metavar="DEG", help="zero of phi for the pseudo-motor gamma")
     add("--chi0", type=float, metavar="DEG", help="zero of chi for the pseudo-motor gamma")
@@ -137,6 +143,7 @@ def parameters(options: argparse.Namespace) -> GetdataParameters:
         options.tilt_frame,
         options.phi0,
         options.chi0,
+        options.strain,
     )
     return GetdataParameters(
         **{name: given[name] for name in names},

@@ -14,9 +14,10 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+from .consistency import inconsistencies
 from .errors import Recon3DError
 from .parallel import Comm, together
-from .parameters import AUTO_KEYS, KEYS, Parameters, inconsistencies
+from .parameters import AUTO_KEYS, KEYS, Parameters
 from .readers import Mistake, Value, shorten
 
 _TOKEN = re.compile(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from . import kernels, mlem, shape
 from .bands import Bands
+from .derived import add_strain
 from .hull import Hull, Look, find_hull
 from .maps import Maps, padded
 from .memory import fits_on_every_node
@@ -31,7 +31,7 @@ from .progress import Progress
 from .resolution import find_resolution
 from .setting import Setting, find_dark
 from .shape import Readings
-from .tilts import OrientationGrid, Resolution, response
+from .tilts import OrientationGrid, Resolution
 
 Array = NDArray[np.float64]
 
@@ -39,6 +39,7 @@ READINGS = tuple(key.name for key in fields(Readings))
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
 _HULL_SIGMA = 3.0
+_MISSED, _STEEPEST = 0.6, 0.25  # of the change per voxel, up to so many steps; found on phantoms
 _HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
 
 
@@ -47,6 +48,7 @@ class Outcome:
     """What this method adds to the fields: for the report and the file."""
 
     resolution: Resolution
+    width_keys: tuple[str, ...]
     misfits: list[float]
     counts_per_density: float
 
@@ -55,9 +57,13 @@ class Outcome:
         return {
             "n_iterations": len(self.misfits),
             "misfit": self.misfits,
-            "rock_width_deg": self.resolution.rocking,
-            "roll_width_deg": self.resolution.rolling,
+            **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
         }
+
+    @property
+    def widths(self) -> dict[str, float]:
+        """The widths of the resolution by the names of their keys."""
+        return dict(zip(self.width_keys, (self.resolution.rocking, self.resolution.rolling), strict=False))
 
 
 def reconstruct(
@@ -72,12 +78,12 @@ def reconstruct(
     resolution = find_resolution(setting, hull, dark, comm)
     with Bands(setting.scan, setting.omega_index) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
-        model = Model(xyz_um, exchange.views, *dark)
+        model = Model(xyz_um, exchange.views, *(setting.n_summed * level for level in dark))
         maps, misfits = _iterate(setting, model, resolution, exchange, comm, quiet)
     readings = _read(setting, hull, shares, voxels, maps, comm)
     response = _with_response(setting, model, REFINEMENT, resolution).views[0].response
     counts = float(np.mean(response.sum(axis=0)))
-    return hull, shares, readings, Outcome(resolution, misfits, counts)
+    return hull, shares, readings, Outcome(resolution, setting.scan_type.widths, misfits, counts)
 
 
 def _look(setting: Setting, dark: tuple[float, float]) -> Look:
@@ -125,8 +131,8 @@ def _view(setting: Setting, bands: Bands, k: int, xyz_um: Array) -> View:
         shift=shift,
         shape=(n_x, n_y),
         pixels=pixels,
-        counts=partial(_counts, bands, k, pixels, n_y),
-        measured=setting.measured(k),
+        counts=lambda: setting.put_together(_counts(bands, k, pixels, n_y)),
+        measured=setting.scanned(k),
         response=np.empty((setting.n_pairs, 0), dtype=np.float32),
         cover=cover,
         owned=hit[pixels],
@@ -148,16 +154,16 @@ def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArra
 
 
 def _grid(setting: Setting, refinement: int) -> OrientationGrid:
-    return OrientationGrid.refine(*setting.relative_axes_deg(), refinement)
+    return setting.scan_type.grid(setting.relative_axes_deg(), refinement)
 
 
 def _with_response(setting: Setting, model: Model, refinement: int, resolution: Resolution) -> Model:
     """The model for orientations of which `refinement` fall on a step of the scan."""
     axes, grid = setting.relative_axes_deg(), _grid(setting, refinement)
-    sharp = resolution.sharpened(sum(setting.steps_deg) / 2)
+    sharp = resolution.sharpened(setting.usual_step_deg)
     views = []
     for k, view in enumerate(model.views):
-        sees = response(setting.tilt_frame, setting.params.mode, *axes, grid, sharp, setting.omega(k))
+        sees = setting.response(axes, grid, sharp, k)
         sees[~view.measured] = 0.0
         views.append(replace(view, response=padded(sees)))
     return replace(model, views=views)
@@ -226,20 +232,63 @@ def finish(
     """
     mask = shape.grain_mask(np.nan_to_num(volumes["density"]))
     inside = Readings(**{name: volumes[name][mask] for name in READINGS})
-    zero1, zero2 = setting.tilt_zero_deg
     n_omega, steps = setting.omega_index.size, setting.steps_deg
-    errors = shape.orientation_errors(inside, inside.density * outcome.counts_per_density * n_omega, steps)
+    counts = inside.density * outcome.counts_per_density * n_omega
+    errors = shape.orientation_errors(inside, counts, steps, setting.scan_type.grid_pull)
+    omega = np.array([setting.omega(k) for k in range(n_omega)])
+    levers = setting.scan_type.levers(setting.params.mode, omega)
     found = {
-        "tilt1": inside.tilt1 + zero1,
-        "tilt2": inside.tilt2 + zero2,
-        "tilt1_std": errors[0],
-        "tilt2_std": errors[1],
-        "tilt_correlation": inside.cov12 / np.sqrt(inside.var1 * inside.var2),
+        **_tilts(setting, inside, (levers[0] * errors[0], levers[1] * errors[1])),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }
     volume_of = {name: np.full(mask.shape, np.nan) for name in found}
     for name, values in found.items():
         volume_of[name][mask] = values
+    if setting.scan_type.one_for_two:
+        _allow_for_bending(setting, volume_of, mask)
+    if setting.scan_type.of_strain:
+        _correct_surface(setting, volume_of, mask)
+        add_strain(setting, volume_of, mask)
     volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
     volume_of["completeness"] = volumes["completeness"]
     return volume_of, mask
+
+
+def _allow_for_bending(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+    """Add to the errors what is missed where the orientation changes from voxel to voxel.
+
+    The rocking angle sees only one direction at a time, so the voxels of a ray are mixed up more easily.
+    """
+    for name, step in zip(("tilt1", "tilt2"), setting.steps_deg, strict=True):
+        change = np.minimum(shape.steepness(fields[name], mask), _STEEPEST * step)
+        fields[f"{name}_std"] = np.hypot(fields[f"{name}_std"], _MISSED * change)
+
+
+def _correct_surface(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
+    """Take the average over neighbours into account at the grain's surface: strain is smooth."""
+    arm = f"tilt{setting.scan_type.two_theta_axis(setting.scanned_shape) + 1}"
+    shift = shape.surface_shift(fields[arm], mask)
+    fields[arm] = fields[arm] - shift
+    fields[f"{arm}_std"] = np.hypot(fields[f"{arm}_std"], shift)
+
+
+def _tilts(setting: Setting, inside: Readings, errors: tuple[Array, Array]) -> dict[str, Array]:
+    """Positions of the motors at which the voxels diffract, with errors; NaN where it is not known.
+
+    A motor that stood still in a scan of strain has its one position.
+    """
+    zero1, zero2 = setting.tilt_zero_deg
+    fields = {"tilt1": inside.tilt1 + zero1, "tilt2": inside.tilt2 + zero2}
+    fields |= {"tilt1_std": errors[0], "tilt2_std": errors[1]}
+    if setting.scan_type.unknown[1]:
+        with np.errstate(invalid="ignore"):
+            fields["tilt_correlation"] = inside.cov12 / np.sqrt(inside.var1 * inside.var2)
+        return fields
+    nothing = np.full(inside.tilt1.size, np.nan)
+    if not setting.scan_type.of_strain:
+        return fields | {"tilt2": nothing, "tilt2_std": nothing}
+    moved = setting.scan_type.two_theta_axis(setting.scanned_shape)
+    arm, still = ("tilt1", "tilt2") if moved == 0 else ("tilt2", "tilt1")
+    stood = float((setting.scan.tilt2_deg, setting.scan.tilt1_deg)[moved][0])
+    fields = {arm: inside.tilt1 + setting.tilt_zero_deg[moved], f"{arm}_std": errors[0]}
+    return fields | {still: np.full(nothing.size, stood), f"{still}_std": nothing}

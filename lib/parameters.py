@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import readers
-from .errors import Recon3DError
 from .geometry import MODES, TILT_FRAMES, Geometry, bragg_angle
 from .readers import Value
+from .scan_types import SCANS
 
 
 def _key(
@@ -131,6 +131,14 @@ class Parameters:
         default=None,
     )
 
+    strain_width: float | None = _key(
+        _MICROSCOPE,
+        readers.either("auto", None, readers.not_negative),
+        "FWHM of the resolution in 2theta; 0: ignore; auto: from the data",
+        unit="deg",
+        default=None,
+    )
+
     grain_pos: tuple[float, ...] = _key(_VOLUME, _XYZ, "middle of the volume", unit="um", default=_ORIGIN)
     grain_dim: tuple[float, ...] = _key(
         _VOLUME,
@@ -145,7 +153,7 @@ class Parameters:
 
     method: str = _key(
         _RECONSTRUCTION,
-        readers.choice("mlem", "backprojection"),
+        readers.choice("mlem", "backprojection", "rocking"),
         "how to reconstruct",
         default="mlem",
     )
@@ -182,16 +190,30 @@ class Parameters:
     binarize: bool = _key(
         _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )
+    scan: str | None = _key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.choice(*SCANS)),
+        "what was scanned beside omega; auto: as getdata.py found, else by the sizes of the axes",
+        default=None,
+    )
     tilt_frame: str | None = _key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.choice(*TILT_FRAMES)),
-        "tilts above omega (sample) or fixed in the lab (lab); auto: as getdata.py found",
+        "tilts above omega (sample) or fixed in the lab (lab); auto: as getdata.py found, else sample, and "
+        "lab for rocking",
         default=None,
     )
     tilt_zero: tuple[float, ...] | None = _key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.list_of(readers.real, 2)),
         "motor positions [tilt1,tilt2] at which the mean orientation diffracts; auto: middle of the scan",
+        unit="deg",
+        default=None,
+    )
+    strain_zero: float | None = _key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.real),
+        "2theta without strain; auto: the mean of the grain",
         unit="deg",
         default=None,
     )
@@ -228,7 +250,7 @@ class Parameters:
     ang_types: tuple[str, ...] = _key(
         _SIMULATION,
         readers.list_of(readers.word, 3),
-        "motors of tilt1, tilt2 and omega in the headers",
+        "motors of tilt1, tilt2 and omega in the headers; none for a tilt of one position",
         default=("phi_upper", "phi_lower", "Omega"),
     )
     ang_steps: tuple[int, ...] = _key(
@@ -263,6 +285,12 @@ class Parameters:
         "semi-axes of the grain; auto: 0.4 of grain_dim",
         unit="um",
         default=None,
+    )
+    sim_strain: float = _key(
+        _SIMULATION,
+        readers.not_negative,
+        "axial strain at the ends of the grain, along a gradient; for `scan strain`",
+        default=0.0,
     )
     sim_subgrains: int = _key(_SIMULATION, readers.count, "number of subgrains", default=4)
     sim_points: int = _key(
@@ -337,47 +365,9 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     return x, y, z
 
 
-AUTO_KEYS = (
-    "memory",
-    "rock_width",
-    "roll_width",
-    "subsets",
-    "threshold",
-    "tilt_frame",
-    "tilt_zero",
-    "sim_grain",
+_AUTO = (
+    "rock_width roll_width strain_width subsets memory threshold "
+    "scan tilt_frame tilt_zero strain_zero sim_grain"
 )
+AUTO_KEYS = tuple(_AUTO.split())
 KEYS: dict[str, Field[Any]] = {key.name: key for key in fields(Parameters)}
-
-
-def inconsistencies(params: Parameters) -> list[str]:
-    """What is wrong between keys that are right one by one."""
-    found = []
-    try:
-        params.geometry()
-    except Recon3DError as error:
-        found.append(str(error))
-    if sorted((abs(params.o11) + abs(params.o12), abs(params.o21) + abs(params.o22))) != [1, 1] or (
-        abs(params.o11) != abs(params.o22)
-    ):
-        matrix = [params.o11, params.o12, params.o21, params.o22]
-        found.append(
-            f"o11 o12 o21 o22: {matrix} is none of the eight flips, such as [1, 0, 0, -1] or [0, 1, 1, 0]"
-        )
-    if params.omega_sign not in (1, -1):
-        found.append(f"omega_sign: {params.omega_sign} must be 1 or -1")
-    if params.t_y not in (None, 0.0):
-        found.append(f"t_y: {params.t_y:g} must be 0 or None; turn the image with o11 o12 o21 o22")
-    for low, high in params.omega_exclude:
-        if low > high:
-            found.append(f"omega_exclude: [{low:g},{high:g}] must run upwards")
-    for name, low, high, steps in zip(
-        ("tilt1", "tilt2", "omega"), params.ang_min, params.ang_max, params.ang_steps, strict=True
-    ):
-        if (steps > 1 and not low < high) or (steps == 1 and low != high):
-            found.append(
-                f"ang_steps, ang_min, ang_max: {steps} positions of {name} cannot span {low:g}..{high:g}"
-            )
-    if len(set(params.ang_types)) < 3:
-        found.append("ang_types: must be three different motors")
-    return found

@@ -19,7 +19,8 @@ class Phantom:
 
     center_um and semi_axes_um (3,); seeds (n_subgrains, 3) are positions in units of the semi-axes,
     each point belongs to the nearest; offsets_deg (n_subgrains, 2) are the orientations of the
-    subgrains relative to the mean; gradient_deg (3, 2) the change of orientation per semi-axis.
+    subgrains relative to the mean; gradient_deg (3, 2) the change of orientation per semi-axis, and
+    strain_gradient (3,) that of the axial strain.
     """
 
     center_um: Array
@@ -27,6 +28,7 @@ class Phantom:
     seeds: Array
     offsets_deg: Array
     gradient_deg: Array
+    strain_gradient: Array
 
     @classmethod
     def random(
@@ -36,8 +38,12 @@ class Phantom:
         n_subgrains: int,
         width_deg: tuple[float, ...],
         seed: int,
+        strain: float = 0.0,
     ) -> Phantom:
-        """A grain whose orientations deviate from the mean by at most width_deg (of tilt1, tilt2)."""
+        """A grain whose orientations deviate from the mean by at most width_deg (of tilt1, tilt2).
+
+        Its strain goes from about -strain to strain.
+        """
         rng = np.random.default_rng(seed)
         seeds = rng.uniform(-0.6, 0.6, (n_subgrains, 3))
         width = np.array(width_deg)
@@ -47,7 +53,9 @@ class Phantom:
             offsets[:] = 0.0
         gradient = rng.normal(size=(3, 2))
         gradient *= 0.4 * width / np.abs(gradient).sum(axis=0)
-        return cls(np.array(center_um), np.array(semi_axes_um), seeds, offsets, gradient)
+        direction = rng.normal(size=3)
+        direction /= np.linalg.norm(direction)
+        return cls(np.array(center_um), np.array(semi_axes_um), seeds, offsets, gradient, strain * direction)
 
     def inside(self, points_um: Array) -> NDArray[np.bool_]:
         """Which of the points (..., 3) belong to the grain."""
@@ -61,6 +69,11 @@ class Phantom:
         u = (points_um - self.center_um) / self.semi_axes_um
         distance = ((u[..., None, :] - self.seeds) ** 2).sum(axis=-1)
         return self.offsets_deg[distance.argmin(axis=-1)] + u @ self.gradient_deg
+
+    def strain(self, points_um: Array) -> Array:
+        """Axial strain (...) at the points (..., 3)."""
+        u = (points_um - self.center_um) / self.semi_axes_um
+        return np.asarray(u @ self.strain_gradient)
 
     def sample(self, n_points: int, seed: int) -> Array:
         """About n_points points (n, 3) inside the grain, one at random in each cell of a fine lattice."""

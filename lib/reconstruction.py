@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backprojection, checks, iterate, results
+from . import backprojection, checks, iterate, results, rocking
 from .align import align
 from .backprojection import Backprojection, PairTurns, pixel_boxes
 from .bands import Bands
+from .derived import add_polar, add_strain
 from .hull import Hull, any_pair, find_hull, layers_of
 from .parallel import Comm, check_alarm, receive_array, send_array, together
 from .parameters import Parameters
 from .partition import block, blocks_of_at_most
 from .progress import Progress
+from .rocking import Curves, RockingFit
 from .setting import Setting, prepare
 from .warmup import warm_up
 
@@ -67,17 +69,83 @@ _NOTHING: Result = {}, np.empty(0, dtype=np.bool_), {}
 
 def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     """The result of the method that the init file asks for, on rank 0; nothing elsewhere. Collective."""
-    method = iterate_maps if setting.params.method == "mlem" else backproject
-    return method(setting, comm, quiet=quiet)
+    methods = {"mlem": iterate_maps, "backprojection": backproject, "rocking": fit_rocking_curves}
+    return methods[setting.params.method](setting, comm, quiet=quiet)
 
 
 def iterate_maps(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
-    """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere."""
+    """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere.
+
+    A measurement that holds two scans gives the orientation from the first and the strain from the second.
+    """
+    results = [_iterate_one(part, comm, quiet) for part in setting.parts()]
+    fields, mask, facts = results[0]
+    for more, other, its_facts in results[1:] if comm.rank == 0 else ():
+        for name in ("strain", "strain_std"):
+            fields[name] = np.where(mask & other, more[name], np.nan)
+        facts |= {f"strain_{name.removeprefix('strain_')}": value for name, value in its_facts.items()}
+    return fields, mask, facts
+
+
+def _iterate_one(setting: Setting, comm: Comm, quiet: bool) -> Result:
     hull, shares, mine, outcome = iterate.reconstruct(setting, comm, quiet=quiet)
     volumes = _gather(setting, hull, iterate.READINGS, mine, shares, comm)
     if comm.rank != 0:
         return _NOTHING
-    return *iterate.finish(setting, volumes, outcome), outcome.facts()
+    fields, mask = iterate.finish(setting, volumes, outcome)
+    if setting.scan_type.one_for_two:
+        add_polar(setting, fields)
+    return fields, mask, outcome.facts()
+
+
+def fit_rocking_curves(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
+    """Method `rocking`: the result of the whole volume on rank 0, nothing elsewhere."""
+    hull = find_hull(setting, comm, any_pair(setting), quiet=quiet)
+    shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
+    mine = np.empty((len(rocking.FIELDS), 0))
+    with together(comm):
+        mine = _fit(setting, hull, shares[comm.rank], comm, quiet)
+    fields = _gather(setting, hull, rocking.FIELDS, mine, shares, comm)
+    if comm.rank != 0:
+        return _NOTHING
+    mask = backprojection.apply_cutoff(fields, setting.params.completeness_cutoff)
+    for name in ("tilt_correlation", "rocking_offset", "rocking_offset_std"):
+        fields[name][~mask] = np.nan
+    add_polar(setting, fields)
+    return fields, mask, {}
+
+
+def _fit(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: bool) -> Array:
+    """rocking.FIELDS (n_fields, n_voxels) of this rank's voxels, in pieces whose sums fit into memory."""
+    views, n_omega = setting.views, setting.omega_index.size
+    mu = setting.relative_axes_deg()[0]
+    curves = Curves.of(setting.params.mode, mu, np.array([setting.omega(k) for k in range(n_omega)]))
+    pieces = blocks_of_at_most(share, _SUMS_BYTES // (4 * mu.size**2))
+    found = np.empty((len(rocking.FIELDS), len(share)))
+    show = comm.rank == 0 and not quiet
+    n_steps = len(pieces) * (1 + rocking.PASSES) * n_omega
+    with (
+        Bands(setting.scan, setting.omega_index) as bands,
+        Progress("voxels", n_steps, "voxels", overall=hull.total, visible=show) as progress,
+    ):
+        for piece in pieces:
+            chosen = _c_order(setting, hull.voxels(piece))
+            fit = RockingFit(setting.volume, curves, setting.threshold, chosen)
+            boxes = pixel_boxes(views, setting.volume, chosen)
+            for number in range(1 + rocking.PASSES):
+                for start in range(0, n_omega, _OMEGAS_AT_ONCE):
+                    part = slice(start, start + _OMEGAS_AT_ONCE)
+                    add = fit.vote if number == 0 else fit.collect
+                    add(part, views, bands.load(part, boxes[part]))
+                    progress.advance(len(views[part]))
+                    check_alarm(comm)
+                if number == 0:
+                    fit.elect()
+                else:
+                    fit.solve(last=number == rocking.PASSES)
+            place = slice(piece.start - share.start, piece.stop - share.start)
+            found[:, place] = fit.finish(n_omega, setting.tilt_zero_deg)
+    return found
 
 
 def backproject(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
@@ -85,7 +153,10 @@ def backproject(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     fields = reconstruct(setting, comm, quiet=quiet)
     if comm.rank != 0:
         return _NOTHING
-    return fields, backprojection.apply_cutoff(fields, setting.params.completeness_cutoff), {}
+    mask = backprojection.apply_cutoff(fields, setting.params.completeness_cutoff)
+    if setting.scan_type.of_strain:
+        add_strain(setting, fields, mask)
+    return fields, mask, {}
 
 
 def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> dict[str, Array]:

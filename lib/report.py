@@ -59,20 +59,7 @@ def write(
         f"written.</p>{facts_list(lines)}</section>",
         *_volume(setting, fields, mask),
         *_comparison(checks.comparison),
-        _picture(
-            "Orientations of the grain",
-            "Each spot is a part of the grain with the same orientation; brighter means more voxels."
-            + (
-                " Voxels heaped up at the rim of the scanned range: the tilts were scanned too little."
-                if setting.tilt_frame == "sample"
-                else ""
-            ),
-            lambda: pictures.draw_orientations(
-                fields["tilt1"][mask],
-                fields["tilt2"][mask],
-                (setting.scan.tilt1_deg, setting.scan.tilt2_deg) if setting.tilt_frame == "sample" else None,
-            ),
-        ),
+        *(_orientations(setting, fields, mask) if setting.scan_type.unknown[1] else []),
     ]
     if "misfit" in facts:
         sections.append(
@@ -88,6 +75,26 @@ def write(
     sections.append(_versions())
     title = f"{params.folder.resolve().name}: {params.method}"
     path.write_text(page("recon3d", title, str(params.folder.resolve()), sections), encoding="utf-8")
+
+
+def _orientations(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
+    """The section on the distribution of orientations, where two tilts are known."""
+    return [
+        _picture(
+            "Orientations of the grain",
+            "Each spot is a part of the grain with the same orientation; brighter means more voxels."
+            + (
+                " Voxels heaped up at the rim of the scanned range: the tilts were scanned too little."
+                if setting.tilt_frame == "sample"
+                else ""
+            ),
+            lambda: pictures.draw_orientations(
+                fields["tilt1"][mask],
+                fields["tilt2"][mask],
+                (setting.scan.tilt1_deg, setting.scan.tilt2_deg) if setting.tilt_frame == "sample" else None,
+            ),
+        ),
+    ]
 
 
 def warnings(setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:

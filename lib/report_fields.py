@@ -86,6 +86,44 @@ class FieldView:
         return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8), figure)
 
 
+# Fields of some scans only: title, text, label, colour map, factor. Signed ones are symmetric about zero.
+_MORE_FIELDS: dict[str, tuple[str, str, str, str, float]] = {
+    "strain": (
+        "Strain",
+        "Axial strain, along the scattering vector: red is stretched, blue is compressed.",
+        "strain (1e-4)",
+        "RdBu_r",
+        1e4,
+    ),
+    "strain_std": (
+        "Error of the strain",
+        "Standard deviation of the strain.",
+        "strain_std (1e-4)",
+        "magma",
+        1e4,
+    ),
+    "rocking_offset": (
+        "Offset of the rocking curve",
+        "The part of the rocking angle that does not turn with omega: strain and the motor's zero together.",
+        "rocking_offset (deg)",
+        "RdBu_r",
+        1.0,
+    ),
+}
+
+
+def _more_fields(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[FieldView]:
+    """The fields that this scan has beyond those of a mosaicity scan."""
+    views = []
+    for name, (title, text, label, cmap, scale) in _MORE_FIELDS.items():
+        if name in fields:
+            values = scale * fields[name]
+            low, high = pictures.usual_limits(np.abs(values[mask] if mask.any() else values))
+            limits = (-high if cmap == "RdBu_r" else low, high)
+            views.append(FieldView(title, text, values, label, cmap, limits, only_grain=True))
+    return views
+
+
 def fields_to_show(
     fields: Mapping[str, Array], mask: NDArray[np.bool_], *, mlem: bool, cutoff: float
 ) -> list[OrientationView | FieldView]:
@@ -99,14 +137,18 @@ def fields_to_show(
         "" if mlem else f" The grain is what reaches the cutoff {cutoff:g} (dashed line in the histogram)."
     )
     spread = "the error of" if mlem else "the spread of the voxel's tilt map along"
-    views: list[OrientationView | FieldView] = [
-        OrientationView(
-            "Orientation",
-            "The same colour is the same orientation, to be read off the key, whose axes are the range in "
-            "degrees.",
-            fields["tilt1"],
-            fields["tilt2"],
-        ),
+    views: list[OrientationView | FieldView] = [*_more_fields(fields, mask)]
+    if all(np.isfinite(fields[name]).any() for name in ("tilt1_std", "tilt2_std")):
+        views.append(
+            OrientationView(
+                "Orientation",
+                "The same colour is the same orientation, to be read off the key, whose axes are the range "
+                "in degrees.",
+                fields["tilt1"],
+                fields["tilt2"],
+            )
+        )
+    views += [
         FieldView(
             "Shape",
             f"{light}, with the outline of the grain (white line): the outline should follow the rim of what "
@@ -140,6 +182,8 @@ def fields_to_show(
     for tilt in ("tilt1", "tilt2"):
         text = f"{spread} {tilt}: small where the orientation is well known, large at boundaries."
         name = f"{tilt}_std"
+        if not np.isfinite(fields[name]).any():
+            continue
         views.append(
             FieldView(
                 f"Width of {tilt}",

@@ -28,11 +28,13 @@ _START = (1.0, 1.4)  # widths in steps of the scan
 _EVALUATIONS = 24
 _FACTOR = 1.3  # between the first trials
 _BROAD = 5e-3  # per count: what a width that is broader by a factor of e may cost
+_NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
+_NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
 
 
 def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], comm: Comm) -> Resolution:
     """The widths of the init file in degrees, those that are `auto` estimated. Collective."""
-    rock, roll = given = setting.params.rock_width, setting.params.roll_width
+    rock, roll = given = _given(setting)
     if rock is not None and roll is not None:
         return Resolution(rock, roll)
     scan = coarse.load(setting, dark, comm, _N_OMEGA, _PIXELS_ACROSS)
@@ -47,10 +49,20 @@ def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], com
     return result
 
 
+def _given(setting: Setting) -> tuple[float | None, float | None]:
+    """The widths of the init file, None for those to find; infinite where nothing depends on the direction.
+
+    A scan of the rocking angle alone says too little of the other: all rolling angles count as accepted.
+    """
+    kind = setting.scan_type
+    given = [getattr(setting.params, key) for key in kind.widths]
+    roll = given[1] if len(given) > 1 else np.inf
+    return given[0], np.inf if roll is None and kind.name == "rocking" else roll
+
+
 def _deviance(trial: Trial, resolution: Resolution) -> float:
     """How badly given widths explain the scan: minus the log likelihood per count after few iterations."""
-    step = sum(trial.setting.steps_deg) / 2
-    model, grid = trial.model(resolution.sharpened(step))
+    model, grid = trial.model(resolution.sharpened(trial.setting.usual_step_deg))
     return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
 
 
@@ -71,12 +83,15 @@ def _search(setting: Setting, trial: Trial, given: tuple[float | None, float | N
     scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken.
     """
     steps = setting.steps_deg
+    least = _NARROWEST if setting.scan_type.unknown[1] else _NARROWEST_IN_LINE
     free = [i for i in range(2) if given[i] is None]
 
     def widths(logarithms: Array) -> Resolution:
         values = [0.0 if g is None else g for g in given]
         for i, logarithm in zip(free, logarithms, strict=True):
-            values[i] = float(np.exp(np.clip(logarithm, np.log(0.2 * steps[i]), np.log(20.0 * steps[i]))))
+            values[i] = float(
+                np.exp(np.clip(logarithm, np.log(least * steps[i]), np.log(_WIDEST * steps[i])))
+            )
         return Resolution(values[0], values[1])
 
     start = np.log([_START[i] * steps[i] for i in free])

@@ -74,6 +74,7 @@ def describe(
     params = setting.params
     spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
     attributes = {
+        "scan": setting.scan_name,
         "tilt_frame_of_scan": setting.tilt_frame,
         "tilt_zero_deg": setting.tilt_zero_deg,
         "threshold_counts": setting.threshold,
@@ -145,13 +146,16 @@ def _lines(
     voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
     n_grain = int(mask.sum())
     tilts = f"{scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.tilt_frame}"
+    if setting.scan_name != "mosaicity":
+        tilts = f"{setting.scan_name}, {scan.shape[0]} x {scan.shape[1]} positions"
     omegas = f"{setting.omega_index.size} of {scan.shape[2]} omegas"
     lines = [("scan", f"{tilts}, {omegas}, {scan.shape[3]} x {scan.shape[4]} pixels")]
     voxels = " x ".join(str(n) for n in params.grain_steps)
     lines += _alignment_line(setting)
     if "misfit" in facts:
         steps = f"{facts['n_iterations']} iterations to a misfit of {facts['misfit'][-1]:.2f}"
-        widths = f"{facts['rock_width_deg']:.4f} x {facts['roll_width_deg']:.4f} deg"
+        found = (facts.get(f"{key}_deg") for key in ("rock_width", "roll_width", "strain_width"))
+        widths = " x ".join(f"{width:.4f}" for width in found if width is not None) + " deg"
         lines.append(("volume", f"{voxels} voxels, {steps}, resolution {widths}"))
         how = "by half the density"
     else:
@@ -159,14 +163,17 @@ def _lines(
         how = f"at completeness >= {params.completeness_cutoff:g}"
     lines.append(("grain", f"{n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 {how}"))
     if n_grain:
-        spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in ("tilt1", "tilt2")]
-        texts = [
-            f"{name} {s[1]:.4f} ({s[0]:.4f}..{s[2]:.4f})"
-            for name, s in zip(("tilt1", "tilt2"), spans, strict=True)
-        ]
+        known = [name for name in ("tilt1", "tilt2") if np.isfinite(fields[name][mask]).any()]
+        spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in known]
+        texts = [f"{name} {s[1]:.4f} ({s[0]:.4f}..{s[2]:.4f})" for name, s in zip(known, spans, strict=True)]
         lines.append(("orientation", f"{', '.join(texts)} deg, median (5 % .. 95 %)"))
     else:
         nothing = "none: no voxel is complete enough; check M, omega_sign, detector_center, threshold"
         lines.append(("orientation", nothing))
+    if "strain" in fields and n_grain:
+        span = np.nanpercentile(fields["strain"][mask], [5, 50, 95])
+        error = np.nanmedian(fields["strain_std"][mask])
+        text = f"{span[1]:.2e} ({span[0]:.2e}..{span[2]:.2e}), error {error:.1e}"
+        lines.append(("strain", f"{text}, median (5 % .. 95 %)"))
     lines.append(("time", f"{seconds:.1f} s on {n_ranks} rank{'s' if n_ranks > 1 else ''}"))
     return lines

@@ -37,6 +37,8 @@ def describe(
         "bin": params.bin,
         "setup": setup.name,
         "motors": {"tilt1": setup.tilt1, "tilt2": setup.tilt2, "omega": setup.omega},
+        "scan": setup.scan(*plan.grid.shape[:2]),
+        "roles": setup.roles,
         "motors_found_as": roles.explanation,
         "phi0_deg": roles.phi0_deg,
         "chi0_deg": roles.chi0_deg,
@@ -112,7 +114,8 @@ def summary(info: dict[str, Any], folder: Path) -> list[str]:
         str(folder / store.ARRAY),
         f"array       {tilt1} x {tilt2} tilts x {omega} omegas x {width} x {height} pixels, "
         f"{info['array']['dtype']}",
-        f"motors      {motors} (set-up {info['setup']}, tilts fixed in the {info['tilt_frame']})",
+        f"motors      {motors} (set-up {info['setup']}, {info['scan']} scan, "
+        f"tilts fixed in the {info['tilt_frame']})",
         f"frames      {info['n_frames']} from {info['n_files']} files, "
         f"{len(info['missing_positions'])} positions missing, {info['n_duplicates']} duplicates",
         f"background  {level}, {beam}",

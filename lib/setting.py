@@ -16,8 +16,9 @@ from .errors import Recon3DError
 from .geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
 from .parallel import Comm, together
 from .parameters import Parameters
+from .scan_types import SCANS, ScanType, check_scan, guess_scan, scan_types, two_theta_axes, whole_turn
 from .store import Scan
-from .tilts import Interpolation, turn_back
+from .tilts import Interpolation, OrientationGrid, Resolution, turn_back
 
 Array = NDArray[np.float64]
 
@@ -30,13 +31,14 @@ class Setting:
 
     omega_index are the omegas in use; views (at the mean tilt), pair_views (at every pair of tilts; None
     for `projection mean`) and turns (none in the sample frame) are theirs. tilt_zero_deg is the origin of
-    the sample-frame tilts; tilt_frame the frame in which the scanned tilts turn. center_px is the image
-    of the rotation axis in the views, and alignment the fit that it comes from, if it does.
+    the sample-frame tilts; scan_types say what was scanned and what is unknown: one, or two for
+    `rocking_strain`. center_px is the image of the rotation axis in the views, and alignment the fit that
+    it comes from, if it does.
     """
 
     params: Parameters
     scan: Scan
-    tilt_frame: str
+    scan_types: tuple[ScanType, ...]
     tilt_zero_deg: tuple[float, float]
     omega_index: NDArray[np.int64]
     views: Views
@@ -47,6 +49,25 @@ class Setting:
     warnings: list[str]
     center_px: tuple[float, float]
     alignment: Alignment | None = None
+
+    @property
+    def scan_type(self) -> ScanType:
+        """The scan at hand; the first where one measurement holds two."""
+        return self.scan_types[0]
+
+    @property
+    def scan_name(self) -> str:
+        """What was scanned, as the key `scan` has it."""
+        return "rocking_strain" if len(self.scan_types) > 1 else self.scan_type.name
+
+    def parts(self) -> list[Setting]:
+        """One setting for each of the scans that the measurement holds."""
+        return [replace(self, scan_types=(kind,)) for kind in self.scan_types]
+
+    @property
+    def tilt_frame(self) -> str:
+        """The frame in which the scanned tilts turn."""
+        return self.scan_type.tilt_frame
 
     @property
     def axis(self) -> int:
@@ -63,19 +84,56 @@ class Setting:
         """Number of tilt pairs."""
         return self.scan.shape[0] * self.scan.shape[1]
 
+    @property
+    def scanned_shape(self) -> tuple[int, int]:
+        """Number of positions along the two tilts, counts that belong together added up."""
+        sizes = [1 if i == self.scan_type.summed_over else self.scan.shape[i] for i in range(2)]
+        return sizes[0], sizes[1]
+
+    @property
+    def n_summed(self) -> int:
+        """How many frames are added up for one scanned position."""
+        over = self.scan_type.summed_over
+        return 1 if over is None else self.scan.shape[over]
+
+    def put_together(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (..., n_pairs) of the frames as those of the scanned positions, (..., n_scanned)."""
+        over = self.scan_type.summed_over
+        if over is None:
+            return values
+        whole = values.reshape(*values.shape[:-1], *self.scan.shape[:2])
+        return np.ascontiguousarray(whole.sum(axis=over - 2, dtype=np.float32))
+
     def relative_axes_deg(self) -> tuple[Array, Array]:
-        """The scanned tilts relative to tilt_zero."""
-        zero1, zero2 = self.tilt_zero_deg
-        return self.scan.tilt1_deg - zero1, self.scan.tilt2_deg - zero2
+        """The scanned tilts relative to tilt_zero; one that is added up over stands at zero."""
+        return self._axes_from(*self.tilt_zero_deg)
+
+    def _axes_from(self, zero1: float, zero2: float) -> tuple[Array, Array]:
+        axes = [self.scan.tilt1_deg - zero1, self.scan.tilt2_deg - zero2]
+        if self.scan_type.summed_over is not None:
+            axes[self.scan_type.summed_over] = np.zeros(1)
+        return axes[0], axes[1]
 
     @property
     def steps_deg(self) -> tuple[float, float]:
-        """Mean steps of the two scanned tilts; 1 for a tilt that was not scanned."""
+        """Mean steps of the two axes of the unknown; 1 for one that has a single position."""
         step1, step2 = (
             float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else 1.0
-            for axis in (self.scan.tilt1_deg, self.scan.tilt2_deg)
+            for axis in self.scan_type.axes_of(self._axes_from(0.0, 0.0))
         )
         return step1, step2
+
+    @property
+    def usual_step_deg(self) -> float:
+        """Mean of the steps of the unknown's axes."""
+        n_unknown = 1 if not self.scan_type.unknown[1] else 2
+        return sum(self.steps_deg[:n_unknown]) / n_unknown
+
+    def response(
+        self, axes_deg: tuple[Array, Array], grid: OrientationGrid, resolution: Resolution, k: int
+    ) -> NDArray[np.float32]:
+        """K_w (n_scanned, n_states) of scanned axes (from tilt_zero) at the k-th omega in use."""
+        return self.scan_type.response(self.params.mode, axes_deg, grid, resolution, self.omega(k))
 
     def shifted(self, center_px: tuple[float, float], drift_px: Array) -> Setting:
         """With the axis at another place of the image, and the projections of omega k by drift_px (n, 2)."""
@@ -100,6 +158,10 @@ class Setting:
     def measured(self, k: int) -> NDArray[np.bool_]:
         """Which tilt pairs (n_pairs,) were measured at the k-th omega in use."""
         return self.scan.measured[:, :, self.omega_index[k]].ravel()
+
+    def scanned(self, k: int) -> NDArray[np.bool_]:
+        """Which scanned positions (n_scanned,) were wholly measured at the k-th omega in use."""
+        return np.asarray(self.put_together(self.measured(k)) == self.n_summed)
 
     @property
     def layered_shape(self) -> tuple[int, int, int]:
@@ -131,7 +193,11 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
 def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
     """The setting of a scan that was read, without a look at its pixels."""
     warnings: list[str] = []
-    tilt_frame = _tilt_frame(params, scan, warnings)
+    name = _scan_name(params, scan)
+    tilt_frame = _tilt_frame(params, scan, name, warnings)
+    check_scan(name, tilt_frame, *scan.shape[:2])
+    kinds = tuple(scan_types(name, tilt_frame))
+    _check_method(params.method, name, kinds)
     omega_index = _omegas_in_use(params, scan)
     axes = (scan.tilt1_deg, scan.tilt2_deg)
     middle = tuple(float(axis[0] + axis[-1]) / 2 for axis in axes)
@@ -139,17 +205,25 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
     omega = params.omega_sign * np.radians(scan.omega_deg[omega_index])
     relative = [axis - z for axis, z in zip(axes, zero, strict=True)]
     mean = [m - z for m, z in zip(middle, zero, strict=True)]
+    for i in two_theta_axes(name):
+        relative[i], mean[i] = np.zeros_like(relative[i]), 0.0
     center = _center(params, scan)
     views, pair_views = _views(params, scan, tilt_frame, omega, relative, mean, center)
     turns = []
-    if tilt_frame == "lab":
+    if kinds[0].turns:
         turns = [turn_back(params.mode, relative[0], relative[1], w) for w in omega]
+    if params.method == "rocking" and not whole_turn(omega):
+        warnings.append(
+            f"omega covers {np.degrees(np.ptp(omega)):.0f} degrees, less than a full turn: tilt2 and "
+            "the offset of method rocking are hard to tell apart, their errors grow (2.3 times "
+            "over half a turn); mlem takes the offset to be nil"
+        )
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
     return Setting(
         params,
         scan,
-        tilt_frame,
+        kinds,
         (zero[0], zero[1]),
         omega_index,
         views,
@@ -210,16 +284,43 @@ def _views(
     return views, at(omega[:, None], tilt1.ravel(), tilt2.ravel())
 
 
-def _tilt_frame(params: Parameters, scan: Scan, warnings: list[str]) -> str:
+def _scan_name(params: Parameters, scan: Scan) -> str:
+    """What was scanned: the init file and getdata.json must agree; else what the axes suggest."""
+    found = scan.info.get("scan")
+    if found is not None and found not in SCANS:
+        raise Recon3DError(scan.folder / store.INFO, f"scan '{found}' must be one of {', '.join(SCANS)}")
+    if params.scan and found and params.scan != found:
+        roles = ", ".join(f"{axis} is {role}" for axis, role in scan.info.get("roles", {}).items())
+        raise Recon3DError(
+            "scan", f"{params.scan}, but {store.INFO} says {found} ({roles}); correct one of them"
+        )
+    return str(params.scan or found or guess_scan(*scan.shape[:2]))
+
+
+def _tilt_frame(params: Parameters, scan: Scan, name: str, warnings: list[str]) -> str:
+    """As the init file or getdata.json says; else the tilts are above omega, but a rocking motor is below."""
     found = scan.info.get("tilt_frame")
     if params.tilt_frame and found and params.tilt_frame != found:
         warnings.append(f"tilt_frame {params.tilt_frame} of the init file overrides {found} of {store.INFO}")
-    tilt_frame = params.tilt_frame or found or "sample"
+    usual = "lab" if name.startswith("rocking") and params.method != "backprojection" else "sample"
+    tilt_frame = params.tilt_frame or found or usual
     if tilt_frame not in TILT_FRAMES:
         raise Recon3DError(scan.folder / store.INFO, f"tilt_frame '{tilt_frame}' must be sample or lab")
-    if tilt_frame == "lab" and 1 in scan.shape[:2]:
-        raise Recon3DError("tilt_frame", "lab needs a scan of both tilts, one of them has a single position")
     return str(tilt_frame)
+
+
+def _check_method(method: str, name: str, kinds: tuple[ScanType, ...]) -> None:
+    """Not every method can read every scan."""
+    in_lab = kinds[0].tilt_frame == "lab"
+    if method == "backprojection" and name.startswith("rocking") and (in_lab or len(kinds) > 1):
+        raise Recon3DError(
+            "method", f"backprojection cannot tell tilt1 from tilt2 in a scan of {name}; use mlem or rocking"
+        )
+    if method == "rocking" and (name != "rocking" or not in_lab):
+        raise Recon3DError(
+            "method",
+            f"rocking needs `scan rocking` in tilt_frame lab, this is {name} in {kinds[0].tilt_frame}",
+        )
 
 
 def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 
 from . import jit  # noqa: F401 - before the kernels
 from .map_kernels import RUN
@@ -137,6 +138,46 @@ def read_maps(
     )
 
 
+def surface_shift(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """By how much the average over neighbours moves a smooth field (n_x, n_y, n_z) at the grain's surface.
+
+    There the neighbours lie on one side: the value is that of their middle, off by the gradient times its
+    distance. To first order; zero in the inside, NaN outside of the mask.
+    """
+    offsets = np.arange(-HALO, HALO + 1)
+    line = neighbour_weights()[:, HALO, HALO].astype(np.float64)
+    inside = mask.astype(np.float64)
+
+    def averaged(by: int | None) -> NDArray[np.float64]:
+        result = inside
+        for axis in range(3):
+            weights = line * offsets if axis == by else line
+            result = correlate1d(result, weights, axis=axis, mode="constant")
+        return result
+
+    total = np.where(mask, averaged(None), 1.0)
+    shift = np.zeros(mask.shape)
+    for axis in range(3):
+        shift += averaged(axis) / total * _slope(values, mask, axis)
+    return np.where(mask, shift, np.nan)
+
+
+def steepness(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Change per voxel of a field (n_x, n_y, n_z) along its gradient, from the neighbours inside the mask."""
+    return np.sqrt(sum((_slope(values, mask, axis) ** 2 for axis in range(3)), np.zeros(mask.shape)))
+
+
+def _slope(values: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+    """Change of values per voxel along an axis, from neighbours inside the mask; 0 without any."""
+    change = np.diff(np.where(mask, values, 0.0), axis=axis)
+    both = np.logical_and(*(np.delete(mask, end, axis=axis) for end in (0, -1)))
+    change = np.where(both, change, 0.0)
+    sides = [[end if i == axis else (0, 0) for i in range(3)] for end in ((1, 0), (0, 1))]
+    total = sum(np.pad(change, side) for side in sides)
+    n_sides = sum(np.pad(both.astype(np.float64), side) for side in sides)
+    return np.asarray(total / np.maximum(n_sides, 1.0))
+
+
 def neighbour_weights() -> NDArray[np.float32]:
     """Weights of the average over neighbours (5, 5, 5), sum 1."""
     line = np.exp(-0.5 * (np.arange(-HALO, HALO + 1) / SMOOTHING_VOXELS) ** 2)
@@ -162,20 +203,23 @@ SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
 
 # How errors grow where a voxel holds more than one orientation; found on phantoms, see docs/accuracy.md
 _PHOTON_FACTOR = 0.85  # averaging over neighbours against the noise of unfolding
-_GRID_STEPS = 0.0075  # what is left of the pull of the grid's positions where the orientation changes
 _WIDE, _WIDE_FACTOR = 1.3, 0.7  # a peak wider than usual holds two orientations close together
 _OUTSIDE_FACTOR = 0.15  # steps, for all of the density outside of the main peak
 _WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
 
 
 def orientation_errors(
-    found: Readings, counts: NDArray[np.float64], steps: tuple[float, float]
+    found: Readings,
+    counts: NDArray[np.float64],
+    steps: tuple[float, float],
+    grid_steps: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard deviations of the errors of tilt1 and tilt2, in the unit of the tilts.
 
     found are the readings inside the grain, counts (n_voxels,) all that a voxel contributes to the scan,
     steps those of the scan. Three things add up: the noise of the photons in the peak, a second
-    orientation that shifts it, and the risk that the second is taken for the first.
+    orientation that shifts it, and the risk that the second is taken for the first. grid_steps is the
+    part of a step by which the positions of the grid pull at it.
     """
     share = found.peak_mass / np.maximum(found.density, 1e-30)
     n_photons = np.maximum(counts * share, 1.0)
@@ -186,7 +230,7 @@ def orientation_errors(
     ):
         usual = float(np.median(variance)) if variance.size else 0.0
         excess = np.maximum(variance - _WIDE * usual, 0.0)
-        photons = _PHOTON_FACTOR**2 * variance / n_photons + (_GRID_STEPS * step) ** 2
+        photons = _PHOTON_FACTOR**2 * variance / n_photons + (grid_steps * step) ** 2
         mixed = _WIDE_FACTOR**2 * excess + (_OUTSIDE_FACTOR * step * (1.0 - share)) ** 2
         errors.append(np.sqrt(photons + mixed + wrong * apart**2))
     return errors[0], errors[1]

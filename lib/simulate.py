@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from . import edf, volume
 from .errors import Recon3DError
 from .geometry import Geometry, roi_center, voxel_axis
-from .motors import GAMMA, SETUPS
+from .motors import GAMMA, NONE, SETUPS
 from .parallel import Comm, check_alarm, together
 from .parameters import Parameters
 from .partition import block
 from .phantom import Phantom
 from .progress import Progress
+from .scan_types import check_scan, guess_scan
+from .strain import strain_per_degree
 from .tilts import resolution_directions, sample_to_lab_tilts
 
 Array = NDArray[np.float64]
@@ -39,6 +41,7 @@ class Simulation:
     """What all omegas share. Angles in radians relative to tilt_zero where the name says no unit."""
 
     params: Parameters
+    scan: str
     tilt_frame: str
     tilt_zero_deg: tuple[float, float]
     axes_deg: tuple[Array, Array, Array]
@@ -46,6 +49,7 @@ class Simulation:
     phantom: Phantom
     points_um: NDArray[np.float32]
     orientation_deg: NDArray[np.float32]
+    two_theta_deg: NDArray[np.float32]  # of the points
     counts_per_point: float
     widths_deg: tuple[float, float]
     drift_px: Array  # (n_omega, 2), how far the images of each omega are shifted
@@ -91,6 +95,11 @@ def _check(params: Parameters, quiet: bool) -> None:
     """Refuse early what cannot work, and say how much will be written."""
     if params.stem is None:
         raise Recon3DError("key stem", "is missing: folder and beginning of the names of the frames")
+    scan, (n_tilt1, n_tilt2, _) = params.scan, params.ang_steps
+    if scan == "rocking_strain":
+        raise Recon3DError("key scan", "rocking_strain cannot be simulated; simulate rocking and strain")
+    if scan is not None:
+        check_scan(scan, params.tilt_frame or ("lab" if scan == "rocking" else "sample"), n_tilt1, n_tilt2)
     background = [params.sim_background] if params.sim_background else []
     if any(not name or name.split() != [name] for name in params.ang_types):
         raise Recon3DError("key ang_types", "motor names must be words without blanks")
@@ -123,8 +132,10 @@ def _check_stems(frames: Path, background: list[Path]) -> None:
 
 def prepare(params: Parameters) -> Simulation:
     """The phantom, sampled, and the scan; the same on every rank."""
+    scan = params.scan or guess_scan(*params.ang_steps[:2])
+    usual = "lab" if scan in ("rocking", "strain") and NONE in params.ang_types else "sample"
     tilt_frame = params.tilt_frame or next(
-        (s.tilt_frame for s in SETUPS if (s.tilt1, s.tilt2, s.omega) == params.ang_types), "sample"
+        (s.tilt_frame for s in SETUPS if (s.tilt1, s.tilt2, s.omega) == params.ang_types), usual
     )
     tilt1, tilt2, omega = (
         np.linspace(low, high, n)
@@ -133,7 +144,12 @@ def prepare(params: Parameters) -> Simulation:
     zero = params.tilt_zero or ((tilt1[0] + tilt1[-1]) / 2, (tilt2[0] + tilt2[-1]) / 2)
     semi_axes = params.sim_grain or tuple(0.4 * d for d in params.grain_dim)
     phantom = Phantom.random(
-        params.grain_pos, semi_axes, params.sim_subgrains, params.ang_width, params.sim_seed
+        params.grain_pos,
+        semi_axes,
+        params.sim_subgrains,
+        params.ang_width,
+        params.sim_seed,
+        params.sim_strain,
     )
     points = phantom.sample(params.sim_points, params.sim_seed + 1)
     orientation = phantom.orientation_deg(points) + np.array(params.ang_mean) - np.array(zero)
@@ -145,6 +161,7 @@ def prepare(params: Parameters) -> Simulation:
     drift = np.random.default_rng([params.sim_seed, 4]).normal(size=(omega.size, 2)) * params.sim_drift
     return Simulation(
         params=params,
+        scan=scan,
         tilt_frame=tilt_frame,
         tilt_zero_deg=(float(zero[0]), float(zero[1])),
         axes_deg=(tilt1, tilt2, omega),
@@ -152,10 +169,26 @@ def prepare(params: Parameters) -> Simulation:
         phantom=phantom,
         points_um=points.astype(np.float32),
         orientation_deg=orientation.astype(np.float32),
+        two_theta_deg=two_theta_deg(params, phantom.strain(points)).astype(np.float32),
         counts_per_point=params.sim_counts * params.M**2 / (2.0 * max(semi_axes) * points_per_um3),
-        widths_deg=(params.rock_width or steps[0], params.roll_width or steps[1]),
+        widths_deg=_widths(params, scan, tilt_frame, steps),
         drift_px=drift,
     )
+
+
+def _widths(params: Parameters, scan: str, tilt_frame: str, steps: list[float]) -> tuple[float, float]:
+    """FWHM along the scan and across; a scan of one angle accepts all that lies across, unless said."""
+    if scan == "strain":
+        return params.strain_width or steps[int(params.ang_steps[1] > 1)], math.inf
+    if scan == "rocking" and tilt_frame == "lab":
+        return params.rock_width or steps[0], params.roll_width or math.inf
+    return params.rock_width or steps[0], params.roll_width or steps[1]
+
+
+def two_theta_deg(params: Parameters, strain: Array) -> Array:
+    """The scattering angle where the axial strain is so much."""
+    theta = params.geometry().theta_rad
+    return np.asarray(math.degrees(2.0 * theta) + strain / strain_per_degree(theta))
 
 
 def _cloud(phantom: Phantom) -> Array:
@@ -174,10 +207,15 @@ def expected_frame(simulation: Simulation, tilt1_deg: float, tilt2_deg: float, o
     omega = params.omega_sign * math.radians(omega_deg)
     zero1, zero2 = simulation.tilt_zero_deg
     t1, t2 = tilt1_deg - zero1, tilt2_deg - zero2
-    a, b = simulation.orientation_deg.T
-    if simulation.tilt_frame == "lab":
-        a, b = sample_to_lab_tilts(params.mode, a, b, omega)
-    rock, roll = resolution_directions(simulation.tilt_frame, params.mode, t1 - a, t2 - b, omega)
+    if simulation.scan == "strain":  # the arm moves, the sample does not
+        arm = tilt1_deg if simulation.axes_deg[0].size > 1 else tilt2_deg
+        t1, t2 = 0.0, 0.0
+        rock, roll = arm - simulation.two_theta_deg, np.zeros(simulation.two_theta_deg.shape)
+    else:
+        a, b = simulation.orientation_deg.T
+        if simulation.tilt_frame == "lab":
+            a, b = sample_to_lab_tilts(params.mode, a, b, omega)
+        rock, roll = resolution_directions(simulation.tilt_frame, params.mode, t1 - a, t2 - b, omega)
     exponent = (rock / simulation.widths_deg[0]) ** 2 + (roll / simulation.widths_deg[1]) ** 2
     exponent *= -4.0 * math.log(2.0)
     bright = np.flatnonzero(exponent > math.log(_FAINTEST))
@@ -237,6 +275,7 @@ def _header(params: Parameters, position: Array | None, number: int) -> dict[str
     motors = {"mono": 5.67781, "ffz": 2257.86, "obx": 50.0}
     if position is not None:
         named = _motor_positions(params.ang_types, position)
+        named.pop(NONE, None)
         if params.ang_types == SETUPS[-1].motors:
             header |= {name: f"{value:.9g}" for name, value in named.items()}
         else:
@@ -258,14 +297,23 @@ def _motor_positions(names: tuple[str, ...], position: Array) -> dict[str, float
 
 
 def truth(simulation: Simulation) -> tuple[dict[str, Array], NDArray[np.bool_]]:
-    """The grain at the voxel centres: tilt1 and tilt2 (motor positions, NaN outside) and the mask."""
+    """The grain at the voxel centres: tilt1 and tilt2 (motor positions, NaN outside) and the mask.
+
+    Of a scan of strain, also the strain; the tilt that stands for 2theta then has its position.
+    """
     params = simulation.params
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     points = np.stack(np.meshgrid(*(voxel_axis(*axis) for axis in grid), indexing="ij"), axis=-1)
     inside = simulation.phantom.inside(points)
     tilts = simulation.phantom.orientation_deg(points) + np.array(params.ang_mean)
+    more = {}
+    if simulation.scan == "strain":
+        strain = simulation.phantom.strain(points)
+        arm = int(simulation.axes_deg[1].size > 1)
+        tilts[..., arm], tilts[..., 1 - arm] = two_theta_deg(params, strain), simulation.axes_deg[1 - arm][0]
+        more["strain"] = np.where(inside, strain, np.nan)
     tilts[~inside] = np.nan
-    return {"tilt1": tilts[..., 0], "tilt2": tilts[..., 1]}, inside
+    return {"tilt1": tilts[..., 0], "tilt2": tilts[..., 1], **more}, inside
 
 
 def _write_truth(simulation: Simulation) -> None:
@@ -290,10 +338,11 @@ def _write_truth(simulation: Simulation) -> None:
         ),
     )
     facts = {
+        "scan": simulation.scan,
         "tilt_frame": simulation.tilt_frame,
         "tilt_zero_deg": simulation.tilt_zero_deg,
         "rock_width_deg": simulation.widths_deg[0],
-        "roll_width_deg": simulation.widths_deg[1],
+        "roll_width_deg": simulation.widths_deg[1] if math.isfinite(simulation.widths_deg[1]) else None,
         "steps_deg": [_step(axis) for axis in simulation.axes_deg],
         "phi0_deg": PHI0_DEG,
         "chi0_deg": CHI0_DEG,

@@ -185,12 +185,13 @@ def response(
         a, b = sample_to_lab_tilts(mode, a, b, omega)
     scanned1, scanned2 = (t.ravel()[:, None] for t in np.meshgrid(tilt1, tilt2, indexing="ij"))
     if resolution.rocking == 0.0 or resolution.rolling == 0.0:
-        return (_hat(tilt1, scanned1 - a) * _hat(tilt2, scanned2 - b)).astype(np.float32)
+        return (hat(tilt1, scanned1 - a) * hat(tilt2, scanned2 - b)).astype(np.float32)
     rocking, rolling = resolution_directions(tilt_frame, mode, scanned1 - a, scanned2 - b, omega)
     exponent = (rocking / resolution.rocking) ** 2 + (rolling / resolution.rolling) ** 2
     return np.exp(-4.0 * np.log(2.0) * exponent).astype(np.float32)
 
 
-def _hat(axis: Array, deviation: Array) -> Array:
+def hat(axis: Array, deviation: Array) -> Array:
+    """Shares of what deviates so much from a position of the axis: 1 there, 0 a step away."""
     step = float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else 1.0
     return np.maximum(1.0 - np.abs(deviation) / step, 0.0)

@@ -35,6 +35,12 @@ FIELD_NOTES = {
     "tilt_correlation": ("", "correlation of tilt1 and tilt2 within the peak of the voxel"),
     "peaks": ("", "orientations with a peak of their own: 2 where a second one stands out"),
     "kam": ("deg", "mean angle between the orientations of the voxel and of its neighbours in the grain"),
+    "rocking_offset": ("deg", "constant part of the rocking angle: strain and motor zero together"),
+    "rocking_offset_std": ("deg", "standard deviation of the constant part"),
+    "rocking_omega0": ("deg", "omega at which the rocking angle is largest"),
+    "rocking_amplitude": ("deg", "size of the rocking angle's swing over a turn"),
+    "strain": ("", "axial strain, along the scattering vector"),
+    "strain_std": ("", "standard deviation of the strain"),
     "mask": ("", "1 inside the grain"),
     "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
 }

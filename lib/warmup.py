@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import kernels, map_kernels, mlem, shape
+from . import iterate, kernels, map_kernels, mlem, shape
 from .backprojection import Backprojection, PairTurns, PixelSet, pixel_boxes
 from .maps import Maps, n_padded
 from .mlem import Model, NoExchange, View
 from .setting import Setting
-from .tilts import OrientationGrid
 
 
 def warm_up(setting: Setting, *, quiet: bool = False) -> None:
@@ -77,9 +76,11 @@ def _fit_one_voxel(setting: Setting, counts: NDArray[Any]) -> None:
     xyz, matrix, shift = np.zeros((1, 3)), setting.views.matrix[0], np.zeros(2)
     hit, cover = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.float32)
     kernels.mark_pixels(xyz, matrix, shift, (1, 1), hit, cover)
-    grid = OrientationGrid.refine(*setting.relative_axes_deg(), 1)
-    response = np.ones((setting.n_pairs, n_padded(grid.n_pairs)), dtype=np.float32)
-    measured = setting.measured(0)
-    view = View(matrix, shift, (1, 1), np.flatnonzero(hit), lambda: counts, measured, response, cover, hit)
-    maps, _ = mlem.maximise(Model(xyz, [view], 0.0, 0.0), Maps.full(1, grid.n_pairs, 1.0), 1, 1, NoExchange())
-    shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)
+    pixels, measured = np.flatnonzero(hit), setting.measured(0)
+    for refinement in (1, iterate.REFINEMENT):  # K may come before P or after it
+        grid = setting.scan_type.grid(setting.relative_axes_deg(), refinement)
+        response = np.ones((setting.n_pairs, n_padded(grid.n_pairs)), dtype=np.float32)
+        view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)
+        model, maps = Model(xyz, [view], 0.0, 0.0), Maps.full(1, grid.n_pairs, 1.0)
+        maps, _ = mlem.maximise(model, maps, 1, 1, NoExchange())
+        shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

@@ -14,6 +14,12 @@ M = 2.5
 THETA = np.arcsin(0.7293 / 4.0495)
 STEP = 0.04
 ROCK, ROLL = 0.036, 0.06  # FWHM
+INIT: dict[str, object] = {
+    "unit_cell": "[4.0495,4.0495,4.0495,90,90,90]",
+    "hkl": "[2,0,0]",
+    "wavelength": 0.7293,
+    "M": M,
+}
 
 
 @dataclass(frozen=True)
@@ -110,18 +116,16 @@ def make(
     counts += rng.normal(0, read_noise, counts.shape) if read_noise else 0.0
     axis = size / n * (np.arange(n) - (n - 1) / 2)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-    init = {
-        "unit_cell": "[4.0495,4.0495,4.0495,90,90,90]",
-        "hkl": "[2,0,0]",
-        "wavelength": 0.7293,
-        "M": M,
-        "mode": mode,
-        "tilt_frame": frame,
-        "grain_dim": [size] * 3,
-        "grain_steps": [n] * 3,
-    }
+    init = INIT | {"mode": mode, "tilt_frame": frame, "grain_dim": [size] * 3, "grain_steps": [n] * 3}
     stored = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
     return Case(stored, tilts + 1.5, tilts - 0.7, omega, inside(grid), orientation(grid) + (1.5, -0.7), init)
+
+
+def voxels(case: Case) -> np.ndarray:
+    """Centres (n, n, n, 3) of the voxels."""
+    n, size = case.mask.shape[0], case.init["grain_dim"][0]
+    axis = size / n * (np.arange(n) - (n - 1) / 2)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
 
 
 def judge(case: Case, mask: np.ndarray, found: np.ndarray) -> tuple[float, np.ndarray]:
@@ -129,3 +133,83 @@ def judge(case: Case, mask: np.ndarray, found: np.ndarray) -> tuple[float, np.nd
     both = mask & case.mask
     dice = 2 * both.sum() / (mask.sum() + case.mask.sum())
     return dice, (found[both] - case.orientation[both]) / STEP
+
+
+TWO_THETA = 0.005 * (np.arange(7) - 3.0)
+SUBGRAINS = np.array([[0.04, 0.02], [-0.03, 0.035], [-0.035, -0.03], [0.02, -0.045]])  # a, b in deg
+
+
+def four_subgrains(r: np.ndarray) -> np.ndarray:
+    """Four subgrains about the axis y."""
+    x, _, z = np.moveaxis(r, -1, 0)
+    return SUBGRAINS[2 * (x - 0.3 * z < 0.2) + (z + 0.2 * x < -0.1)]
+
+
+def strain(r: np.ndarray) -> np.ndarray:
+    """Axial strain: a gradient of +-5e-4 over the grain."""
+    x, y, z = np.moveaxis(r, -1, 0)
+    return 5e-4 * (x / 4.2 + 0.5 * y / 3.6 - 0.3 * z / 3.9) / 1.2
+
+
+def make_line_scan(
+    kind: str,
+    mode: str = "horizontal",
+    peak_counts: float = 150.0,
+    n: int = 24,
+    n_positions: int = 7,
+    n_omega: int = 36,
+    turn: float = 360.0,
+    roi: tuple[int, int] = (30, 28),
+    roll: float = np.inf,
+    seed: int = 0,
+    scale: float = 1.0,
+    step: float = STEP,
+) -> Case:
+    """A scan of one angle: "rocking", of mu below omega, or "strain", of 2theta; or of both.
+
+    roll is the FWHM of the accepted rolling angles, scale enlarges grain and volume. The truth of a
+    strain scan is 2theta, as tilt1. "rocking_strain" has the steps of 2theta of TWO_THETA as tilt2.
+    """
+    rng = np.random.default_rng(seed)
+    size = 10.0 * scale
+    points = rng.uniform(-size / 2, size / 2, (int(150_000 * scale**3), 3))
+    points = points[inside(points / scale)]
+    positions = step * (np.arange(n_positions) - (n_positions - 1) / 2)
+    omega = turn / n_omega * np.arange(n_omega)
+    arm = TWO_THETA if kind == "rocking_strain" else np.array([0.0])
+    counts = np.zeros((n_positions, arm.size, n_omega, *roi))
+    sign = 1 if mode == "horizontal" else -1
+    width = 0.9 * step
+    for k, w in enumerate(np.radians(omega)):
+        x_d, z_d = image_of(mode, points, w)
+        ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip((x_d, z_d), roi, strict=True))
+        two_theta = -2 * np.degrees(np.tan(THETA) * strain(points / scale))
+        if kind != "strain":
+            a, b = four_subgrains(points / scale).T
+            at = a * np.cos(w) + sign * b * np.sin(w)
+            off = -sign * a * np.sin(w) + b * np.cos(w)
+        else:
+            at, off = two_theta, 0.0
+        for i, j in np.ndindex(n_positions, arm.size):
+            exponent = ((positions[i] - at) / width) ** 2 + (off / roll) ** 2
+            if arm.size > 1:
+                exponent += ((arm[j] - two_theta) / 0.005) ** 2
+            weight = np.exp(-4 * np.log(2) * exponent)
+            counts[i, j, k] = np.bincount(ix * roi[1] + iy, weight, roi[0] * roi[1]).reshape(roi)
+    counts = rng.poisson(counts * (peak_counts / counts.max()))
+    axis = size / n * (np.arange(n) - (n - 1) / 2)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    zero = 20.75 if kind == "strain" else 1.5
+    truth = four_subgrains(grid / scale) + (zero, 0.4)
+    if kind == "strain":
+        truth[..., 0] = zero - 2 * np.degrees(np.tan(THETA) * strain(grid / scale))
+    init = INIT | {
+        "mode": mode,
+        "method": "mlem",
+        "scan": kind,
+        "grain_dim": [size] * 3,
+        "grain_steps": [n] * 3,
+    }
+    return Case(
+        counts.astype(np.uint16), positions + zero, arm + 0.4, omega, inside(grid / scale), truth, init
+    )

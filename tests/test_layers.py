@@ -25,6 +25,8 @@ PURE = (
     "mlem",
     "maps",
     "map_kernels",
+    "scan_types",
+    "strain",
     "shape",
     "alignment",
     "spots",

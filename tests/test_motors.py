@@ -600,3 +600,70 @@ def test_the_wrong_motor_is_an_error_not_a_grid_of_one_axis(kind: str, role: int
         assert "less than half" in error.what  # noqa: PT017
     else:
         assert max(len(frames) for frames in grid.cells.values()) > 1  # --duplicates error then says so
+
+
+# ---- Scans of one angle ----
+
+
+def one_angle(scanned: str, **others: float) -> dict[str, np.ndarray]:
+    """Headers of a scan of one motor and diffry, the other motors of ID06 standing still."""
+    angles, omega = (v.ravel() for v in np.meshgrid(0.03 * np.arange(5), 3.0 * np.arange(8), indexing="ij"))
+    still = {"phi": 0.35, "chi": -0.8, "diffrz": 1.2, "obpitch": 20.7, "samrz": 0.1, "samry": 0.0} | others
+    return {name: np.full(omega.size, v) for name, v in still.items()} | {scanned: angles, "diffry": omega}
+
+
+def test_the_2017_setup_without_gamma_is_a_rocking_scan() -> None:
+    roles = assign_roles(one_angle("diffrz"), RoleOptions())
+    assert (roles.setup.name, roles.setup.tilt_frame, roles.setup.tilt2) == ("id06-2017", "lab", "none")
+    assert build_grid(roles, None).shape == (5, 1, 8)
+    assert roles.setup.scan(5, 1) == "rocking"
+    assert roles.setup.roles == {"tilt1": "mu", "tilt2": "none", "omega": "omega"}
+
+
+def test_a_rocking_scan_is_not_guessed_where_another_tilt_moves() -> None:
+    headers = one_angle("diffrz")
+    headers["phi"] = 0.02 * (np.arange(40) % 3.0)
+    with pytest.raises(Recon3DError, match="no known set-up"):
+        assign_roles(headers, RoleOptions())
+
+
+@pytest.mark.parametrize(
+    ("options", "tilts", "scan", "roles"),
+    [
+        (
+            RoleOptions(tilt1="diffrz", tilt2="none", omega="diffry"),
+            ("diffrz", "none"),
+            "rocking",
+            ("mu", "none"),
+        ),
+        (RoleOptions(strain="obpitch", omega="diffry"), ("obpitch", "none"), "strain", ("2theta", "none")),
+        (
+            RoleOptions(strain="obpitch", tilt1="diffrz", omega="diffry"),
+            ("diffrz", "obpitch"),
+            "strain",  # diffrz has one position here
+            ("mu", "2theta"),
+        ),
+    ],
+)  # fmt: skip
+def test_roles_of_one_angle(
+    options: RoleOptions, tilts: tuple[str, str], scan: str, roles: tuple[str, str]
+) -> None:
+    found = assign_roles(one_angle("obpitch" if options.strain else "diffrz"), options)
+    assert (found.setup.tilt1, found.setup.tilt2, found.setup.tilt_frame) == (*tilts, "lab")
+    shape = build_grid(found, None).shape
+    assert sorted(shape[:2]) == [1, 5]
+    assert found.setup.scan(*shape[:2]) == scan
+    assert tuple(found.setup.roles.values())[:2] == roles
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        (RoleOptions(strain="obpitch", tilt2="phi"), "no place for --tilt2 phi"),
+        (RoleOptions(strain="obpitch", tilt1="diffrz", tilt2="phi"), "leave out --tilt2"),
+        (RoleOptions(strain="twotheta", omega="diffry"), "--tilt1 twotheta"),
+    ],
+)
+def test_strain_names_what_does_not_fit(options: RoleOptions, where: str) -> None:
+    with pytest.raises(Recon3DError, match=where):
+        assign_roles(one_angle("obpitch"), options)

@@ -572,8 +572,8 @@ BAD = {
     "all-omegas-excluded": Bad(setting(omega_exclude=[[0, 360]]), ("omega_exclude",)),
     "info-not-json": Bad(lambda f, keys: (f / "getdata.json").write_text("{"), ("getdata.json", "JSON")),
     "lab-with-one-tilt": Bad(
-        lambda f, keys: (write_scan(f, made_up_scan(n_tilts=(5, 1))), keys.update(tilt_frame="lab")),
-        ("tilt_frame", "single"),
+        lambda f, keys: (write_scan(f, made_up_scan(n_tilts=(1, 5))), keys.update(tilt_frame="lab")),
+        ("scan", "both tilts", "1 x 5"),
     ),
     "output-below-a-file": Bad(lambda f, keys: keys.update(output=f / "omega.npy/out"), ("omega.npy/out",)),
     "output-is-a-file": Bad(lambda f, keys: keys.update(output=f / "omega.npy"), ("omega.npy", "output")),

@@ -1,0 +1,211 @@
+"""Scan types: what is scanned, what is unknown, and the response K_w that relates the two.
+
+One forward model serves them all, I[t, w, u] = sum_s K_w[t, s] sum_v P_w[u, v] f[v, s]: a voxel v holds
+f[v, s] of each state s and is seen at the scanned positions t = (tilt1, tilt2) of the array. Positions and
+states need not lie on the same axes:
+
+    scan       tilt frame  tilt1, tilt2   state s         seen where, on the scanned axes
+    mosaicity  sample      phi_up, phi_lo a, b            tilt1 = a, tilt2 = b
+    mosaicity  lab         mu, gamma      a, b            both turned by omega (`tilts.sample_to_lab_tilts`)
+    rocking    lab         mu, none       a, b            mu = a cos w + b sin w (vertical: minus)
+    rocking    sample      phi_up, none   a               tilt1 = a; b makes no difference
+    strain     either      2theta, none   two_theta       2theta = two_theta, whatever the orientation
+                           none, 2theta
+
+each blurred by the instrument's resolution. A scan of mu and 2theta together (`rocking_strain`) is a
+rocking scan in its counts summed over 2theta and a strain scan in those summed over mu; a sum of
+counts is Poisson like its parts. Tilts are relative to tilt_zero, in any one unit; omega is in radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import tilts
+from .errors import Recon3DError
+from .tilts import OrientationGrid, Resolution, sample_to_lab_tilts
+
+Array = NDArray[np.float64]
+Axes = tuple[Array, Array]
+Response = Callable[[str, Axes, OrientationGrid, Resolution, float], NDArray[np.float32]]
+
+SCANS = ("mosaicity", "rocking", "strain", "rocking_strain")
+GRID_STEPS = 0.0075  # parts of a step by which the positions of the grid pull, where both tilts are scanned
+_ONE_SIDED = 1.2  # growth of the errors over half a turn, found on phantoms
+_ONE = np.zeros(1)  # the axis of something that is not scanned, or not known
+
+
+def _own_axes(scanned: Axes) -> Axes:
+    return scanned
+
+
+def _first_twice(scanned: Axes) -> Axes:
+    return scanned[0], scanned[0]
+
+
+def _first(scanned: Axes) -> Axes:
+    return scanned[0], _ONE
+
+
+def _longer(scanned: Axes) -> Axes:
+    return max(scanned, key=len), _ONE
+
+
+def _as_turned(
+    tilt_frame: str, mode: str, scanned: Axes, grid: OrientationGrid, resolution: Resolution, omega: float
+) -> NDArray[np.float32]:
+    return tilts.response(tilt_frame, mode, *scanned, grid, resolution, omega)
+
+
+def _rocking_in_lab(
+    mode: str, scanned: Axes, grid: OrientationGrid, resolution: Resolution, omega: float
+) -> NDArray[np.float32]:
+    """What mu sees of (a, b); the roll stands still, and is accepted within the rolling width."""
+    mu, gamma = sample_to_lab_tilts(mode, *grid.pairs(), omega)
+    roll = float(scanned[1][0]) - gamma
+    accepted = np.exp(-4.0 * np.log(2.0) * (roll / (resolution.rolling or np.inf)) ** 2)
+    return (_profile(scanned[0], mu, resolution.rocking) * accepted).astype(np.float32)
+
+
+def _in_line(
+    mode: str, scanned: Axes, grid: OrientationGrid, resolution: Resolution, omega: float
+) -> NDArray[np.float32]:
+    """What the longer of the scanned axes sees of the first of the unknown, at every omega alike."""
+    return _profile(max(scanned, key=len), grid.pairs()[0], resolution.rocking).astype(np.float32)
+
+
+def _profile(positions: Array, at: Array, width: float) -> Array:
+    """What each position (n,) sees of a peak at each place (m,), 1 at its top: (n, m).
+
+    A Gaussian of this FWHM; width 0 shares a peak between its two neighbours.
+    """
+    deviation = positions[:, None] - at
+    if width == 0.0:
+        return tilts.hat(positions, deviation)
+    return np.asarray(np.exp(-4.0 * np.log(2.0) * (deviation / width) ** 2))
+
+
+@dataclass(frozen=True)
+class ScanType:
+    """A row of the table.
+
+    unknown names the two axes of the state, "" where there is none, and axes_of gives their
+    positions from the scanned ones; response is K_w (n_scanned, n_states), rows and columns in C
+    order of the axes, from (mode, scanned axes, grid, resolution, omega). widths are the keys of the
+    resolution along rocking (or 2theta) and rolling. grid_pull is the error that the positions of the grid
+    make, in steps: large where the resolution looks along the same line at every omega. summed_over is
+    the axis (0 or 1) of the array whose positions are added up, if any.
+    """
+
+    name: str
+    tilt_frame: str
+    unknown: tuple[str, str]
+    axes_of: Callable[[Axes], Axes]
+    response: Response
+    widths: tuple[str, ...]
+    grid_pull: float
+    summed_over: int | None = None
+
+    @property
+    def turns(self) -> bool:
+        """Whether a map of what is scanned can be turned into one of the unknown at each omega alone."""
+        return self.name == "mosaicity" and self.tilt_frame == "lab"
+
+    @property
+    def of_strain(self) -> bool:
+        """Whether the unknown is the scattering angle."""
+        return self.unknown[0] == "two_theta"
+
+    @property
+    def one_for_two(self) -> bool:
+        """Whether one scanned angle tells of two tilts."""
+        return self.name == "rocking" and self.tilt_frame == "lab"
+
+    def two_theta_axis(self, scanned_shape: tuple[int, int]) -> int:
+        """The axis of the array along which 2theta runs, in a scan of strain."""
+        return int(scanned_shape[1] > 1)
+
+    def grid(self, scanned: Axes, refinement: int) -> OrientationGrid:
+        """The states, each step of the scan divided into `refinement` parts."""
+        return OrientationGrid.refine(*self.axes_of(scanned), refinement)
+
+    def levers(self, mode: str, omega: Array) -> tuple[float, float]:
+        """By how much the errors of the unknown exceed those of a scan over a whole turn.
+
+        omega (n,) are the rotations in radians. Where the rocking angle alone tells of two, they grow when
+        omega spans less than half a turn, and where no ray is seen from both of its ends.
+        """
+        if not self.one_for_two:
+            return 1.0, 1.0
+        rows = np.stack([sample_to_lab_tilts(mode, *ab, omega)[0] for ab in ((1.0, 0.0), (0.0, 1.0))])
+        covariance = np.linalg.pinv(2.0 * rows @ rows.T / omega.size)
+        one_sided = 1.0 if whole_turn(omega) else _ONE_SIDED
+        return one_sided * float(np.sqrt(covariance[0, 0])), one_sided * float(np.sqrt(covariance[1, 1]))
+
+
+def whole_turn(omega: Array) -> bool:
+    """Whether rotations (n,) in radians go all the way round, but for two steps at most."""
+    span = float(np.ptp(omega))
+    return span * (1.0 + 2.0 / max(omega.size - 1, 1)) >= 2.0 * np.pi
+
+
+_TILTS, _WIDTHS = ("tilt1", "tilt2"), ("rock_width", "roll_width")
+_TABLE = (
+    ScanType("mosaicity", "sample", _TILTS, _own_axes, partial(_as_turned, "sample"), _WIDTHS, GRID_STEPS),
+    ScanType("mosaicity", "lab", _TILTS, _own_axes, partial(_as_turned, "lab"), _WIDTHS, GRID_STEPS),
+    ScanType("rocking", "lab", _TILTS, _first_twice, _rocking_in_lab, _WIDTHS, 2 * GRID_STEPS),
+    ScanType("rocking", "sample", ("tilt1", ""), _first, _in_line, ("rock_width",), 5 * GRID_STEPS),
+    ScanType("strain", "lab", ("two_theta", ""), _longer, _in_line, ("strain_width",), 5 * GRID_STEPS),
+    ScanType("strain", "sample", ("two_theta", ""), _longer, _in_line, ("strain_width",), 5 * GRID_STEPS),
+)
+
+
+def scan_types(name: str, tilt_frame: str) -> list[ScanType]:
+    """The scans that one measurement of this name holds: one, or two for `rocking_strain`."""
+    if name == "rocking_strain":
+        return [
+            replace(_row("rocking", tilt_frame), summed_over=1),
+            replace(_row("strain", tilt_frame), summed_over=0),
+        ]
+    return [_row(name, tilt_frame)]
+
+
+def _row(name: str, tilt_frame: str) -> ScanType:
+    return next(row for row in _TABLE if (row.name, row.tilt_frame) == (name, tilt_frame))
+
+
+def two_theta_axes(name: str) -> tuple[int, ...]:
+    """The axes of the array along which the arm moves and the sample stands still."""
+    return {"strain": (0, 1), "rocking_strain": (1,)}.get(name, ())
+
+
+def guess_scan(n_tilt1: int, n_tilt2: int) -> str:
+    """The scan that the sizes of the tilt axes suggest; scans of strain have to be named."""
+    return "rocking" if n_tilt1 > 1 and n_tilt2 == 1 else "mosaicity"
+
+
+def check_scan(name: str, tilt_frame: str, n_tilt1: int, n_tilt2: int) -> None:
+    """Raise Recon3DError, naming the key, where the sizes of the tilt axes do not suit the scan."""
+    several1, several2 = n_tilt1 > 1, n_tilt2 > 1
+    fits, needs = {
+        "mosaicity": (
+            tilt_frame == "sample" or (several1 and several2),
+            "mosaicity in tilt_frame lab needs a scan of both tilts",
+        ),
+        "rocking": (
+            several1 and not several2,
+            "rocking needs several positions of tilt1 and one of tilt2",
+        ),
+        "strain": (several1 != several2, "strain needs 2theta as one of the tilts and nothing as the other"),
+        "rocking_strain": (
+            several1 and several2,
+            "rocking_strain needs the rocking angle as tilt1 and 2theta as tilt2",
+        ),
+    }[name]
+    if not fits:
+        raise Recon3DError("scan", f"{needs}; the array has {n_tilt1} x {n_tilt2} positions of tilt1 x tilt2")
