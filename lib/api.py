@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from . import reconstruction, results, store, volume
+from . import checks, reconstruction, results, store, volume
 from .align import align
 from .initfile import from_keys, read_initfile
 from .parallel import SerialComm
@@ -71,7 +71,9 @@ def reconstruct(
         setting = prepare(from_keys({"path": _MEMORY, **keys}, "reconstruct"), arrays)
     comm = SerialComm()
     setting = align(setting, comm, quiet=quiet)
-    return results.describe(setting, *reconstruction.solve(setting, comm, quiet=quiet))
+    fields, mask, facts = reconstruction.solve(setting, comm, quiet=quiet)
+    found = checks.run(setting, fields, mask, comm, quiet=quiet)
+    return results.describe(setting, fields, mask, facts, found)
 
 
 def load(path: str | Path) -> Volume:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,27 @@ from .setting import Setting
 Array = NDArray[np.float64]
 
 _CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
+_FAR_MISFIT = 3.0
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
 @dataclass(frozen=True)
 class Checks:
-    """The projections of the result beside the images (None: no grain), and other geometries tried."""
+    """The projections of the result beside the images (None: no grain), and other geometries tried.
 
-    comparison: Comparison | None
-    verdicts: list[Verdict]
+    Empty where they were not asked for.
+    """
+
+    comparison: Comparison | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result."""
         return self.comparison.facts() if self.comparison else {}
 
-    def warnings(self, setting: Setting) -> list[str]:
-        """What a user should know before trusting the result."""
-        found = geometry_doubts.warning(self.verdicts)
+    def warnings(self, setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
+        """What a user should know before trusting the result, in plain words."""
+        found = plain_warnings(setting, mask, facts) + geometry_doubts.warning(self.verdicts)
         if self.comparison is not None:
             found += _center_warning(setting, self.comparison)
             found += _residual_warning(self.comparison)
@@ -57,6 +62,40 @@ def run(
     if comm.bcast(bool(mask.any())):
         comparison = projections.compare(setting, density, comm, quiet=quiet)
     return Checks(comparison, geometry_doubts.try_others(setting, comm, quiet=quiet))
+
+
+def plain_warnings(setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
+    """What the result says by itself, without its projections."""
+    found = list(setting.warnings)
+    if not mask.any():
+        found.append(
+            "the grain is empty: no voxel is lit at enough omegas; check M, omega_sign, detector_center, "
+            "threshold and completeness_cutoff (recon3d-check tries the geometry)"
+        )
+    sides = _sides(mask)
+    if sides:
+        found.append(
+            f"the grain touches the edge of the volume at {', '.join(sides)}: part of it may be missing; "
+            "make grain_dim larger or move grain_pos"
+        )
+    misfit = float(facts["misfit"][-1]) if len(facts.get("misfit", ())) else 0.0
+    if misfit > _FAR_MISFIT:
+        found.append(
+            f"the misfit ends at {misfit:.1f}, far above 1: the images are not explained; the geometry, the "
+            "resolution widths or another grain's light may be the cause"
+        )
+    return found
+
+
+def _sides(mask: NDArray[np.bool_]) -> list[str]:
+    """Faces of the volume that the grain touches; a volume of one layer has no face across it."""
+    sides = []
+    for axis, name in enumerate("xyz"):
+        if mask.shape[axis] > 1:
+            for place, word in ((0, "smallest"), (-1, "largest")):
+                if mask.take(place, axis=axis).any():
+                    sides.append(f"the {word} {name}")
+    return sides
 
 
 def _center_warning(setting: Setting, found: Comparison) -> list[str]:

@@ -24,7 +24,9 @@ def getdata(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
 
 def recon3d(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d.py; returns the exit code."""
-    return _run("recon3d", _initfile_parser("recon3d", _RECON3D), _recon3d, argv, comm)
+    parser = _initfile_parser("recon3d", _RECON3D)
+    parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
+    return _run("recon3d", parser, _recon3d, argv, comm)
 
 
 def simulate(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
@@ -160,7 +162,7 @@ def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
     from .initfile import read_initfile_on_all
 
     params = read_initfile_on_all(Path(options.initfile), comm)
-    lines = reconstruction.run(params, comm, quiet=options.quiet)
+    lines = reconstruction.run(params, comm, quiet=options.quiet, report=not options.no_report)
     if comm.rank == 0:
         _print_lines(lines)
 

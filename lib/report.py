@@ -33,7 +33,6 @@ from .setting import Setting
 Array = NDArray[np.float64]
 
 _DPI = 130
-_FAR_MISFIT = 3.0
 _MIDDLE = "Slices through the middle of the grain."
 _ONLY_MOVING = ("Width of tilt2",)  # looks like that of tilt1; drawing takes time
 _PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
@@ -52,9 +51,7 @@ def write(
     """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
     params = setting.params
     sections = [
-        warnings_section(
-            warnings(setting, mask, facts) + checks.warnings(setting), nothing="Nothing suspicious was found."
-        ),
+        warnings_section(checks.warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_volume(setting, fields, mask),
@@ -95,40 +92,6 @@ def _orientations(setting: Setting, fields: Mapping[str, Array], mask: NDArray[n
             ),
         ),
     ]
-
-
-def warnings(setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
-    """What a user should know before trusting the result, in plain words."""
-    found = list(setting.warnings)
-    if not mask.any():
-        found.append(
-            "the grain is empty: no voxel is lit at enough omegas; check M, omega_sign, detector_center, "
-            "threshold and completeness_cutoff (recon3d-check tries the geometry)"
-        )
-    sides = _sides(mask)
-    if sides:
-        found.append(
-            f"the grain touches the edge of the volume at {', '.join(sides)}: part of it may be missing; "
-            "make grain_dim larger or move grain_pos"
-        )
-    misfit = float(facts["misfit"][-1]) if len(facts.get("misfit", ())) else 0.0
-    if misfit > _FAR_MISFIT:
-        found.append(
-            f"the misfit ends at {misfit:.1f}, far above 1: the images are not explained; the geometry, the "
-            "resolution widths or another grain's light may be the cause"
-        )
-    return found
-
-
-def _sides(mask: NDArray[np.bool_]) -> list[str]:
-    """Faces of the volume that the grain touches; a volume of one layer has no face across it."""
-    sides = []
-    for axis, name in enumerate("xyz"):
-        if mask.shape[axis] > 1:
-            for place, word in ((0, "smallest"), (-1, "largest")):
-                if mask.take(place, axis=axis).any():
-                    sides.append(f"the {word} {name}")
-    return sides
 
 
 def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:

@@ -42,34 +42,44 @@ def write(
     mask: NDArray[np.bool_],
     facts: dict[str, Any],
     checks: Checks,
-    n_ranks: int,
-    times: dict[str, float],
+    lines: dict[str, str],
+    *,
+    report: bool = True,
 ) -> None:
-    """Write all files under temporary names, then rename them. times are seconds, for the report."""
-    from . import report, volume  # rank 0 alone needs HDF5 and matplotlib
+    """Write all files under temporary names, then rename them. lines sum the result up, for the report."""
+    from . import volume  # rank 0 alone needs HDF5 and matplotlib
 
-    fields = fields | {"kam": neighbour_misorientation(fields["tilt1"], fields["tilt2"], mask)}
     folder = setting.params.folder
-    temporary = [folder / f".{name}.part" for name in RESULT_FILES]
+    names = result_files(report)
+    temporary = [folder / f".{name}.part" for name in names]
     try:
         with temporary[0].open("wb") as stream:
             np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
-        volume.write(temporary[1], describe(setting, fields, mask, facts | checks.facts()))
-        lines = dict(_lines(setting, fields, mask, facts, n_ranks, sum(times.values())))
-        lines["time"] += f": {', '.join(f'{what} {seconds:.1f} s' for what, seconds in times.items())}"
-        report.write(temporary[2], setting, fields, mask, facts, checks, lines)
-        for part, name in zip(temporary, RESULT_FILES, strict=True):
+        grain = describe(setting, fields, mask, facts, checks)
+        volume.write(temporary[1], grain)
+        if report:
+            from . import report as page
+
+            page.write(temporary[2], setting, grain.fields, mask, facts, checks, lines)
+        for part, name in zip(temporary, names, strict=True):
             part.replace(folder / name)
+        for name in set(RESULT_FILES) - set(names):  # of another result
+            (folder / name).unlink(missing_ok=True)
     finally:
         for part in temporary:
             part.unlink(missing_ok=True)
 
 
+def result_files(report: bool) -> tuple[str, ...]:
+    """Names of the files of a result, with the page or without."""
+    return RESULT_FILES if report else RESULT_FILES[:2]
+
+
 def describe(
-    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any]
+    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any], checks: Checks
 ) -> Volume:
     """The result with its units and origin, ready to be written."""
-    from . import report, volume
+    from . import volume
 
     params = setting.params
     spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
@@ -80,6 +90,7 @@ def describe(
         "threshold_counts": setting.threshold,
         "center_px": setting.center_px,
         **facts,
+        **checks.facts(),
         **_alignment_facts(setting),
         "n_omega": int(setting.omega_index.size),
         "tilt1_motor": setting.scan.info.get("motors", {}).get("tilt1", "unknown"),
@@ -89,11 +100,11 @@ def describe(
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
         spacing_um=spacing,
         axes_um=setting.grid_um,
-        fields=fields,
+        fields=fields | {"kam": neighbour_misorientation(fields["tilt1"], fields["tilt2"], mask)},
         mask=mask,
         parameters=params,
         attributes=attributes,
-        warnings=report.warnings(setting, mask, facts),
+        warnings=checks.warnings(setting, mask, facts),
     )
 
 
@@ -119,29 +130,21 @@ def _alignment_line(setting: Setting) -> list[tuple[str, str]]:
     return [("axis", f"at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}")]
 
 
+def printed(setting: Setting, lines: dict[str, str], *, report: bool = True) -> list[str]:
+    """What to print: the files, and the lines that sum the result up."""
+    paths = [str(setting.params.folder / name) for name in result_files(report)]
+    return paths + [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in lines.items()]
+
+
 def summary(
     setting: Setting,
     fields: dict[str, Array],
     mask: NDArray[np.bool_],
     facts: dict[str, Any],
     n_ranks: int,
-    seconds: float,
-) -> list[str]:
-    """The lines to print: the files, and the reconstruction in five lines."""
-    lines = _lines(setting, fields, mask, facts, n_ranks, seconds)
-    paths = [str(setting.params.folder / name) for name in RESULT_FILES]
-    return paths + [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in lines]
-
-
-def _lines(
-    setting: Setting,
-    fields: dict[str, Array],
-    mask: NDArray[np.bool_],
-    facts: dict[str, Any],
-    n_ranks: int,
-    seconds: float,
-) -> list[tuple[str, str]]:
-    """The reconstruction in five lines: label and text."""
+    times: dict[str, float],
+) -> dict[str, str]:
+    """The reconstruction in five lines: label and text. times are seconds by what took them."""
     params, scan = setting.params, setting.scan
     voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
     n_grain = int(mask.sum())
@@ -175,5 +178,7 @@ def _lines(
         error = np.nanmedian(fields["strain_std"][mask])
         text = f"{span[1]:.2e} ({span[0]:.2e}..{span[2]:.2e}), error {error:.1e}"
         lines.append(("strain", f"{text}, median (5 % .. 95 %)"))
-    lines.append(("time", f"{seconds:.1f} s on {n_ranks} rank{'s' if n_ranks > 1 else ''}"))
-    return lines
+    took = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in times.items())
+    ranks = f"{n_ranks} rank{'s' if n_ranks > 1 else ''}"
+    lines.append(("time", f"{sum(times.values()):.1f} s on {ranks}: {took}"))
+    return dict(lines)

@@ -214,7 +214,7 @@ def test_any_number_of_ranks_gives_the_same(run, offset_scan, tmp_path):
     for ranks in (None, 2, 3):
         out = tmp_path / str(ranks)
         (tmp_path / "init.txt").write_text(f"{text}output {out}\n")
-        done = run("recon3d.py", tmp_path / "init.txt", ranks=ranks)
+        done = run("recon3d.py", "--no-report", tmp_path / "init.txt", ranks=ranks)
         assert done.returncode == 0, done.stderr
         with h5py.File(out / "grain.vtkhdf") as file:
             facts = {k: np.array(v).tolist() for k, v in file["entry/process"].attrs.items() if "align" in k}
@@ -273,7 +273,7 @@ def test_a_grain_that_leaves_the_image_is_refused(run, tmp_path):
     write(params, noise=2.0, counts=True)
     with (tmp_path / "init.txt").open("a") as stream:
         stream.write("detector_center auto\n")
-    line = error_line(run("recon3d.py", tmp_path / "init.txt", ranks=2), "recon3d")
+    line = error_line(run("recon3d.py", "--no-report", tmp_path / "init.txt", ranks=2), "recon3d")
     assert line.startswith("recon3d: error: detector_center: cannot be found: the grain touches the edge")
     with pytest.raises(Recon3DError, match="drift: cannot be found: the grain touches the edge"):
         aligned(params, detector_center=None, drift="correct")

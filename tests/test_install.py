@@ -106,7 +106,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         top_level = archive.read(about.replace("METADATA", "top_level.txt")).decode()
     info = about.split("/")[0]
     modules = {name for name in names if not name.startswith(f"{info}/")}
-    assert modules == {f"recon3d_lib/{path.name}" for path in (wheel.parent / "tree" / "lib").glob("*.py")}
+    library = wheel.parent / "tree" / "lib"
+    assert modules == {
+        f"recon3d_lib/{path.name}" for end in ("py", "js") for path in library.glob(f"*.{end}")
+    }
     assert top_level.split() == ["recon3d_lib"]
     assert f"Version: {__version__}\n" in metadata
     assert re.search(r"^Requires-Python: >=3\.10$", metadata, re.MULTILINE)

@@ -109,7 +109,7 @@ def test_counts_that_do_not_fit_into_memory_are_read_anew(tmp_path, run: Run, ra
     for held in ("auto", 0):
         folder = tmp_path / str(held)
         init = case.write(folder, method="mlem", iterations=2, rock_width=0.03, roll_width=0.05, memory=held)
-        result = run("recon3d.py", init, ranks=ranks)
+        result = run("recon3d.py", "--no-report", init, ranks=ranks)
         assert result.returncode == 0, result.stderr
         assert ("pixels:" in result.stderr) == (held == "auto")
         fields.append(read_result(folder)[2])
@@ -132,7 +132,7 @@ def test_free_memory_is_the_least_of_machine_and_job(tmp_path):
 def test_phantom(tmp_path, run: Run, name):
     """Shape and orientation with nothing but the method given: no threshold, no resolution."""
     case = phantoms.make(**CASES[name])
-    result = run("recon3d.py", case.write(tmp_path, method="mlem"))
+    result = run("recon3d.py", "--no-report", case.write(tmp_path, method="mlem"))
     assert result.returncode == 0, result.stderr
     mask, found, fields = read_result(tmp_path)
     dice, deviation = phantoms.judge(case, mask, found)
@@ -148,7 +148,7 @@ def test_phantom(tmp_path, run: Run, name):
 def test_clipped_noise_does_not_spoil_the_shape(tmp_path, run: Run):
     """Read noise of the size of the faint counts, clipped at zero as uint16 does."""
     case = phantoms.make(peak_counts=60, read_noise=2.0)
-    assert run("recon3d.py", case.write(tmp_path, method="mlem")).returncode == 0
+    assert run("recon3d.py", "--no-report", case.write(tmp_path, method="mlem")).returncode == 0
     mask, found, _ = read_result(tmp_path)
     dice, deviation = phantoms.judge(case, mask, found)
     assert dice > 0.95
@@ -160,7 +160,7 @@ def test_better_than_backprojection(tmp_path, run: Run):
     scores = {}
     for method in ("mlem", "backprojection"):
         folder = tmp_path / method
-        assert run("recon3d.py", case.write(folder, method=method)).returncode == 0
+        assert run("recon3d.py", "--no-report", case.write(folder, method=method)).returncode == 0
         mask, found, _ = read_result(folder)
         dice, deviation = phantoms.judge(case, mask, found)
         scores[method] = dice, np.median(np.linalg.norm(deviation, axis=1))
@@ -173,7 +173,9 @@ def test_same_numbers_on_any_ranks(tmp_path, run: Run):
     serial = None
     for ranks in (None, 1, 2, 3, 10):
         folder = tmp_path / str(ranks)
-        result = run("recon3d.py", case.write(folder, method="mlem", iterations=3), ranks=ranks)
+        result = run(
+            "recon3d.py", "--no-report", case.write(folder, method="mlem", iterations=3), ranks=ranks
+        )
         assert result.returncode == 0, result.stderr
         mask, _, fields = read_result(folder)
         serial = fields if serial is None else serial
@@ -190,7 +192,7 @@ def test_missing_frames_and_excluded_omegas_are_left_out(tmp_path, run: Run):
     case.counts[:, :, 7] = 5000  # another grain passes
     init = case.write(tmp_path, method="mlem", omega_exclude=[[100, 110]])
     np.save(tmp_path / "measured.npy", measured)
-    assert run("recon3d.py", init).returncode == 0
+    assert run("recon3d.py", "--no-report", init).returncode == 0
     mask, found, _ = read_result(tmp_path)
     dice, deviation = phantoms.judge(case, mask, found)
     assert dice > 0.96

@@ -44,7 +44,7 @@ every_frame = pytest.mark.parametrize("frame", ["sample", "lab"])
 def run_in_process(folder: Path, keys: dict[str, Any]) -> dict[str, np.ndarray]:
     """Run the command without a process of its own on the scan in `folder`; the fields of both results."""
     init = write_init(folder / "init.txt", {**keys, "path": folder})
-    assert cli.recon3d([str(init), "--quiet"], SerialComm()) == 0
+    assert cli.recon3d([str(init), "--quiet", "--no-report"], SerialComm()) == 0
     return read_result(Path(keys.get("output", folder)))
 
 
@@ -449,7 +449,7 @@ for job in json.loads((folder / "jobs.json").read_text()):
     name = job["name"]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.recon3d([job["init"], "--quiet"])
+        code = cli.recon3d([job["init"], "--quiet", "--no-report"])
     result = {"code": code, "out": out.getvalue(), "err": err.getvalue()}
     name = "nothing"
     (folder / f"{job['name']}.{rank}.part").write_text(json.dumps(result))

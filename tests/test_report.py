@@ -12,7 +12,7 @@ import numpy as np
 import phantoms
 import pytest
 
-from lib import cli, grain_pictures, reconstruction, report, results
+from lib import checks, cli, grain_pictures, reconstruction, report, results
 from lib.grain_pictures import Body
 from lib.parallel import SerialComm
 
@@ -125,13 +125,13 @@ class FakeSetting:
 def test_warnings_in_plain_words():
     mask = np.zeros((4, 4, 1), dtype=bool)
     mask[1:3, 1:, 0] = True
-    found = report.warnings(FakeSetting(), mask, {"misfit": [9.0, 7.04]})
+    found = checks.plain_warnings(FakeSetting(), mask, {"misfit": [9.0, 7.04]})
     assert found[0] == FakeSetting.warnings[0]
     assert "at the largest y:" in found[1]
     assert "7.0, far above 1" in found[2]
     assert len(found) == 3
     mask[:, -1] = False
-    assert len(report.warnings(FakeSetting(), mask, {"misfit": [1.1]})) == 1
+    assert len(checks.plain_warnings(FakeSetting(), mask, {"misfit": [1.1]})) == 1
 
 
 def draw(figure, folder):

@@ -77,14 +77,14 @@ def test_same_bytes_on_any_number_of_ranks(
     run: Run, tmp_path: Path, ranks: tuple[int, ...], dtype: type, keys: dict[str, object]
 ) -> None:
     init = make_scan(tmp_path, dtype, **keys)
-    alone = run("recon3d.py", init, "--quiet")
+    alone = run("recon3d.py", "--no-report", init, "--quiet")
     assert alone.returncode == 0, alone.stderr
     expected = (tmp_path / "grain_ang.npy").read_bytes()
     values = np.load(tmp_path / "grain_ang.npy")
     assert np.isfinite(values[..., 0]).any()
     for n in ranks:
         (tmp_path / "grain_ang.npy").unlink()
-        result = run("recon3d.py", init, "--quiet", ranks=n)
+        result = run("recon3d.py", "--no-report", init, "--quiet", ranks=n)
         assert result.returncode == 0, result.stderr
         assert (tmp_path / "grain_ang.npy").read_bytes() == expected, n
 
@@ -93,7 +93,7 @@ def test_ranks_fail_together_on_a_file_cut_short(run: Run, tmp_path: Path) -> No
     init = make_scan(tmp_path)
     with (tmp_path / "dataarray.npy").open("r+b") as stream:
         stream.truncate(20000)
-    result = run("recon3d.py", init, ranks=3)
+    result = run("recon3d.py", "--no-report", init, ranks=3)
     assert result.returncode == 1
     assert "cut short" in result.stderr
 

@@ -129,7 +129,7 @@ def pulls(case: phantoms.Case, mask: np.ndarray, found: np.ndarray, std: np.ndar
 def test_rocking_phantom(tmp_path, run: Run, mode, turn):
     """Both tilts from one, with nothing but the method and the scan given."""
     case = phantoms.make_line_scan("rocking", mode, turn=turn)
-    result = run("recon3d.py", case.write(tmp_path))
+    result = run("recon3d.py", "--no-report", case.write(tmp_path))
     assert result.returncode == 0, result.stderr
     mask, found, fields = read_result(tmp_path)
     dice, deviation = phantoms.judge(case, mask, found)
@@ -149,7 +149,7 @@ def test_strain_phantom(tmp_path, run: Run, as_tilt):
         np.save(tmp_path / "dataarray.npy", np.ascontiguousarray(case.counts.transpose(1, 0, 2, 3, 4)))
         np.save(tmp_path / "tilt1.npy", case.tilt2)
         np.save(tmp_path / "tilt2.npy", case.tilt1)
-    result = run("recon3d.py", init)
+    result = run("recon3d.py", "--no-report", init)
     assert result.returncode == 0, result.stderr
     mask, found, fields = read_result(tmp_path)
     both = mask & case.mask
@@ -166,7 +166,7 @@ def test_strain_phantom(tmp_path, run: Run, as_tilt):
 def test_rocking_and_strain_together(tmp_path, run: Run):
     """Orientation and strain of one grain from one scan of mu and 2theta."""
     case = phantoms.make_line_scan("rocking_strain", n=20, n_omega=24, peak_counts=40)
-    result = run("recon3d.py", case.write(tmp_path))
+    result = run("recon3d.py", "--no-report", case.write(tmp_path))
     assert result.returncode == 0, result.stderr
     mask, found, fields = read_result(tmp_path)
     dice, deviation = phantoms.judge(case, mask, found)
@@ -187,7 +187,7 @@ def test_method_rocking(tmp_path, run: Run):
     for ranks in (None, 3):
         folder = tmp_path / str(ranks)
         init = case.write(folder, method="rocking", completeness_cutoff=0.9, tilt_zero=[1.5 - offset, 0.4])
-        result = run("recon3d.py", init, ranks=ranks)
+        result = run("recon3d.py", "--no-report", init, ranks=ranks)
         assert result.returncode == 0, result.stderr
         found.append(read_result(folder))
     mask, tilts, fields = found[0]
@@ -206,7 +206,7 @@ def test_method_rocking(tmp_path, run: Run):
 
 def test_half_a_turn_is_warned_of(tmp_path, run: Run):
     case = phantoms.make_line_scan("rocking", n_omega=12, turn=180.0, n=10)
-    result = run("recon3d.py", case.write(tmp_path, method="rocking"))
+    result = run("recon3d.py", "--no-report", case.write(tmp_path, method="rocking"))
     assert result.returncode == 0, result.stderr
     assert "less than a full turn" in result.stderr
 
@@ -280,7 +280,7 @@ def test_wrong_roles_give_one_clear_line(tmp_path, run: Run, name):
     )  # fmt: skip
     init = case.write(tmp_path, **{"method": "mlem", **keys})
     (tmp_path / "getdata.json").write_text(json.dumps(info))
-    assert expected in error_line(run("recon3d.py", init), "recon3d")
+    assert expected in error_line(run("recon3d.py", "--no-report", init), "recon3d")
 
 
 def test_rocking_above_omega_tells_one_tilt(tmp_path, run: Run):
