@@ -29,7 +29,7 @@ lint: .venv
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 bench: .venv
 	$(BIN)/python benchmarks/run.py

@@ -19,6 +19,10 @@ CASE = phantoms.make(n=20, n_tilts=5, n_omega=24, peak_counts=100.0)
 DARK_OMEGA = 7
 
 
+INSIDE = np.zeros((3, 3, 3), dtype=bool)  # a grain that touches nothing
+INSIDE[1, 1, 1] = True
+
+
 def setting_of(folder, case=CASE, **keys) -> Setting:
     init = case.write(folder, threshold=5, **keys)
     return prepare(parse(init.read_text(), "init.txt")[0])
@@ -60,7 +64,7 @@ def test_a_displaced_image_is_measured(right):
     found = compare(moved(right, 1.0, 1.0))
     assert found.across == pytest.approx((0.0, 1.0))
     assert found.shift_across_px == pytest.approx(-1.0, abs=0.2)
-    warnings = checks.Checks(compare(moved(right, 0.0, 3.0)), []).warnings(right)
+    warnings = checks.Checks(compare(moved(right, 0.0, 3.0)), []).warnings(right, INSIDE, {})
     assert "detector_center is off" in warnings[0]
 
 
@@ -80,7 +84,7 @@ def test_an_omega_with_other_light_stands_out(tmp_path):
     found = compare(setting)
     assert np.flatnonzero(found.standing_out).tolist() == [DARK_OMEGA]
     assert any(shown.omega_deg == CASE.omega[DARK_OMEGA] for shown in found.shown)
-    (warning,) = checks.Checks(found, []).warnings(setting)
+    (warning,) = checks.Checks(found, []).warnings(setting, INSIDE, {})
     angle = f"{CASE.omega[DARK_OMEGA]:g}"
     assert "1 of 24 omegas stand out" in warning and f"omega_exclude [[{angle},{angle}]]" in warning
 
