@@ -23,6 +23,7 @@ KEYS = {
     "wavelength": 0.7293,
     "M": 1.0,
     "mode": "horizontal",
+    "method": "backprojection",
     "tilt_frame": "sample",
     "grain_pos": "[0.5,-0.4,0.3]",
     "grain_dim": "[41,14,12]",
