@@ -673,7 +673,7 @@ def test_same_bytes_on_any_number_of_ranks(name, n_ranks, runs):
     output = runs.folder / f"{name}-{n_ranks}"
     serial, parallel = runs.folder / name, output
     assert (parallel / "grain_ang.npy").read_bytes() == (serial / "grain_ang.npy").read_bytes()
-    assert {str(output / name) for name in RESULTS[:2]} <= set(outcome.stdout.splitlines())  # no page asked for
+    assert {str(output / name) for name in RESULTS[:2]} <= set(outcome.stdout.splitlines())
     assert set(RESULTS[:2]) <= set(listing(output))
     assert not list(output.glob(".*"))
     one, other = read_result(serial), read_result(parallel)
