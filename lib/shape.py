@@ -202,7 +202,7 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
 SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
 
 # How errors grow where a voxel holds more than one orientation; found on phantoms, see docs/accuracy.md
-_PHOTON_FACTOR = 0.85  # averaging over neighbours against the noise of unfolding
+_PHOTON_FACTOR = 0.8  # averaging over neighbours against the noise of unfolding
 _WIDE, _WIDE_FACTOR = 1.3, 0.7  # a peak wider than usual holds two orientations close together
 _OUTSIDE_FACTOR = 0.15  # steps, for all of the density outside of the main peak
 _WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
