@@ -33,7 +33,17 @@ setup(
     ],
     extras_require={
         "mpich": ["mpich"],
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.80", "ruff", "mypy", "vtk", "silx", "setuptools>=68", "wheel"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.80",
+            "ruff",
+            "mypy",
+            "vtk",
+            "silx",
+            "setuptools>=68",
+            "wheel",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -108,21 +108,18 @@ class Bands:
 
     def total(self, number: int) -> NDArray[np.float32]:
         """The sum (n_x, n_y) over the measured tilts of one omega."""
-        n_x, n_y = self.scan.shape[3:]
-        omega = self.omega_index[number]
-        image = np.zeros((n_x, n_y), dtype=np.float32)
-        frame = np.empty((n_x, n_y), dtype=self.scan.dtype)
-        for i, j in np.argwhere(self.scan.measured[:, :, omega]):
-            self._file.read_columns((i, j, omega), 0, frame)
-            image += frame
-        return image
+        return self.brightest_and_total(number, brightest=False)[1]
 
-    def brightest(self, number: int) -> NDArray[Any]:
-        """The largest value (n_x, n_y) of each pixel over the measured tilts of one omega, as measured."""
-        omega = self.omega_index[number]
-        frame = np.empty(self.scan.shape[3:], dtype=self.scan.dtype)
-        image = np.zeros(self.scan.shape[3:], dtype=self._native)
+    def brightest_and_total(
+        self, number: int, *, brightest: bool = True
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """The largest value and the sum of each pixel (n_x, n_y) over the measured tilts of one omega."""
+        omega, shape = self.omega_index[number], self.scan.shape[3:]
+        frame = np.empty(shape, dtype=self.scan.dtype)
+        most, total = np.zeros(shape, dtype=self._native), np.zeros(shape, dtype=np.float32)
         for i, j in np.argwhere(self.scan.measured[:, :, omega]).tolist():
             self._file.read_columns((i, j, omega), 0, frame)
-            np.maximum(image, frame, out=image)
-        return image
+            total += frame
+            if brightest:
+                np.maximum(most, frame, out=most)
+        return most, total

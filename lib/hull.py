@@ -78,7 +78,13 @@ class Look:
 
 def any_pair(setting: Setting) -> Look:
     """The look of `backprojection`: no voxel can be more complete than any of its pairs is lit."""
-    return Look(lambda bands, k: bands.brightest(k) > setting.threshold, setting.params.completeness_cutoff)
+
+    def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
+        most, total = bands.brightest_and_total(k)
+        setting.keep_total(k, total)
+        return most > setting.threshold
+
+    return Look(lit, setting.params.completeness_cutoff)
 
 
 def find_hull(setting: Setting, comm: Comm, look: Look, *, quiet: bool = False) -> Hull:

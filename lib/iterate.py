@@ -92,7 +92,9 @@ def _look(setting: Setting, dark: tuple[float, float]) -> Look:
     def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
         n_measured = int(setting.measured(k).sum())
         above = n_measured * dark[0] + max(_HULL_SIGMA * np.sqrt(n_measured * dark[1]) / 3.0, _HULL_COUNTS)
-        return uniform_filter(bands.total(k), 3, mode="nearest") > above
+        total = bands.total(k)
+        setting.keep_total(k, total)
+        return uniform_filter(total, 3, mode="nearest") > above
 
     return Look(lit, _HULL_SHARE, margin=1)
 

@@ -195,7 +195,10 @@ class _Projector:
     def _measured(self, bands: Bands, k: int) -> Image:
         """The counts above the dark level of one omega, all tilts together, binned."""
         (n_x, n_y), n = self.shape, self.bin
-        image = bands.total(k) - np.float32(self.setting.measured(k).sum() * self.dark[0])
+        total = self.setting.totals.get(k)
+        image = (bands.total(k) if total is None else total) - np.float32(
+            self.setting.measured(k).sum() * self.dark[0]
+        )
         return image[: n * n_x, : n * n_y].reshape(n_x, n, n_y, n).sum(axis=(1, 3))
 
     def _predict(self, numbers: list[int]) -> list[Image]:

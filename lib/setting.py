@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .tilts import Interpolation, OrientationGrid, Resolution, turn_back
 Array = NDArray[np.float64]
 
 _NOISE_FRAMES = 64
+_TOTALS_BYTES = 128 << 20  # per rank
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Setting:
     warnings: list[str]
     center_px: tuple[float, float]
     alignment: Alignment | None = None
+    totals: dict[int, NDArray[np.float32]] = field(default_factory=dict, compare=False)
 
     @property
     def scan_type(self) -> ScanType:
@@ -134,6 +136,11 @@ class Setting:
     ) -> NDArray[np.float32]:
         """K_w (n_scanned, n_states) of scanned axes (from tilt_zero) at the k-th omega in use."""
         return self.scan_type.response(self.params.mode, axes_deg, grid, resolution, self.omega(k))
+
+    def keep_total(self, k: int, image: NDArray[np.float32]) -> None:
+        """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
+        if (len(self.totals) + 1) * image.nbytes <= _TOTALS_BYTES:
+            self.totals[k] = image
 
     def shifted(self, center_px: tuple[float, float], drift_px: Array) -> Setting:
         """With the axis at another place of the image, and the projections of omega k by drift_px (n, 2)."""
