@@ -113,7 +113,7 @@ def plain_loop(setting: Setting, folder: Path, n_sample: int = 60) -> list[tuple
     return [((c[0] - a[0]) * scale, (c[1] - a[1]) * scale) for a, c in zip(marks, marks[1:], strict=False)]
 
 
-def run_ranks(init: Path, ranks: int) -> tuple[float, list[dict[str, float]]]:
+def run_ranks(init: Path, ranks: int, *options: str) -> tuple[float, list[dict[str, float]]]:
     """Wall time of the whole process, and what each rank measured."""
     out = init.with_name("measured")
     mpirun = Path(sys.executable).with_name("mpirun")
@@ -128,7 +128,7 @@ def run_ranks(init: Path, ranks: int) -> tuple[float, list[dict[str, float]]]:
         str(init),
     ]
     start = time.perf_counter()
-    subprocess.run([*command, "--quiet"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "--quiet", *options], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - start
     return wall, [json.loads(Path(f"{out}.{rank}.json").read_text()) for rank in range(ranks)]
 
@@ -150,7 +150,13 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
     size = array.stat().st_size
     read_once(array)
     reading = read_once(array)
-    runs = {n: [run_ranks(init, n) for _ in range(n_repeats)] for n in ranks}
+    runs = {n: [run_ranks(init, n, "--no-report") for _ in range(n_repeats)] for n in ranks}
+    mlem = init.with_name("mlem.txt")
+    mlem.write_text(init.read_text() + f"method  mlem\noutput  {init.parent / 'mlem'}\n")
+    others = {
+        "the same, 2 ranks, with report.html": run_ranks(init, 2),
+        "method mlem, 2 ranks": run_ranks(mlem, 2, "--no-report"),
+    }
     by_omega, at_once = plain_loop(setting, init.parent)
     first = [["reading the array once, 1 core", f"{reading:.1f}", "", "", ""]]
     for name, (wall, cpu) in (("by voxel and omega", by_omega), ("by voxel", at_once)):
@@ -166,7 +172,7 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
         cpu = totals["cpu_s"] / n
         first.append(
             [
-                f"recon3d.py, {n} rank(s), whole process",
+                f"recon3d.py --no-report, {n} rank(s), whole process",
                 f"{wall:.1f} ({walls})",
                 f"{by_omega[0] / wall:.0f}",
                 f"{cpu:.1f}",
@@ -184,6 +190,10 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
                 f"{totals['cpu_s']:.1f}",
             ]
         )
+    for name, (wall, facts) in others.items():
+        cpu = sum(fact["cpu_s"] for fact in facts) / len(facts)
+        ratios = [f"{by_omega[0] / wall:.0f}", f"{by_omega[1] / cpu:.0f}"]
+        first.append([name, f"{wall:.1f}", ratios[0], f"{cpu:.1f}", ratios[1]])
     head = [
         "ranks",
         "peak RSS, all (GB)",
