@@ -193,20 +193,28 @@ def _draw_histogram(
     plot.locator_params(nbins=5)
 
 
-def draw_orientations(tilt1: Array, tilt2: Array, scanned_deg: tuple[Array, Array] | None) -> Figure:
-    """How many voxels of the grain have which orientation, and the range that was scanned."""
+def draw_orientations(
+    tilt1: Array, tilt2: Array, weight: Array, scanned_deg: tuple[Array, Array] | None
+) -> Figure:
+    """How much of the grain has which orientation, and the range that was scanned.
+
+    tilt1, tilt2 in degrees and weight (n_voxels,) are those of the voxels inside the grain.
+    """
     figure, plot = _one_plot(5.0)
-    tilt1, tilt2 = _some(tilt1), _some(tilt2)
-    known = np.isfinite(tilt1) & np.isfinite(tilt2)
+    tilt1, tilt2, weight = _some(tilt1), _some(tilt2), _some(weight)
+    known = np.isfinite(tilt1) & np.isfinite(tilt2) & np.isfinite(weight)
     if known.any():
         spans = [_span(tilt[known]) for tilt in (tilt1, tilt2)]
         n_bins = int(np.clip(np.sqrt(known.sum()) / 2, 8, _BINS))
-        counts, edges1, edges2 = np.histogram2d(tilt1[known], tilt2[known], n_bins, spans)
-        norm = PowerNorm(0.5, 0.0, float(counts.max()))
+        counts, edges1, edges2 = np.histogram2d(
+            tilt1[known], tilt2[known], n_bins, spans, weights=weight[known]
+        )
+        counts /= counts.max() or 1.0
+        norm = PowerNorm(0.5, 0.0, 1.0)
         mesh = plot.pcolormesh(
             edges1, edges2, np.ma.masked_equal(counts.T, 0.0), cmap="viridis", norm=norm, rasterized=True
         )
-        figure.colorbar(mesh, ax=plot, label="voxels of the grain", pad=0.02)
+        figure.colorbar(mesh, ax=plot, label="share of the fullest spot", pad=0.02)
     else:
         plot.text(0.5, 0.5, "no grain", ha="center", va="center", transform=plot.transAxes)
     if scanned_deg is not None:

@@ -79,7 +79,7 @@ def _orientations(setting: Setting, fields: Mapping[str, Array], mask: NDArray[n
     return [
         _picture(
             "Orientations of the grain",
-            "Each spot is a part of the grain with the same orientation; brighter means more voxels."
+            "Each spot is a part of the grain with the same orientation; brighter means more of the grain."
             + (
                 " Voxels heaped up at the rim of the scanned range: the tilts were scanned too little."
                 if setting.tilt_frame == "sample"
@@ -88,6 +88,7 @@ def _orientations(setting: Setting, fields: Mapping[str, Array], mask: NDArray[n
             lambda: pictures.draw_orientations(
                 fields["tilt1"][mask],
                 fields["tilt2"][mask],
+                fields["intensity"][mask],
                 (setting.scan.tilt1_deg, setting.scan.tilt2_deg) if setting.tilt_frame == "sample" else None,
             ),
         ),

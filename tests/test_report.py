@@ -149,12 +149,20 @@ def test_fields_of_nothing_but_nan(inside, tmp_path):
     draw(grain_pictures.draw_field(body, nothing, "nothing", cmap="viridis", limits=(0, 1)), tmp_path)
     limits = grain_pictures.usual_limits(nothing)
     draw(grain_pictures.draw_field(body, nothing, "", cmap="magma", limits=limits, only_grain=True), tmp_path)
-    draw(grain_pictures.draw_orientations(nothing[body.mask], nothing[body.mask], None), tmp_path)
+    inside_it = nothing[body.mask]
+    draw(grain_pictures.draw_orientations(inside_it, inside_it, inside_it, None), tmp_path)
 
 
 def test_one_orientation_and_one_iteration(tmp_path):
-    draw(grain_pictures.draw_orientations(np.full(3, 1.5), np.zeros(3), None), tmp_path)
+    draw(grain_pictures.draw_orientations(np.full(3, 1.5), np.zeros(3), np.ones(3), None), tmp_path)
     draw(grain_pictures.draw_misfit([1.2]), tmp_path)
+
+
+def test_orientations_count_as_much_as_there_is_of_them():
+    tilt1, tilt2 = np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.0, 1.0])
+    figure = grain_pictures.draw_orientations(tilt1, tilt2, np.array([1.0, 2.0, 6.0]), None)
+    values = np.ma.compressed(figure.axes[0].collections[0].get_array())
+    assert sorted(values) == pytest.approx([0.5, 1.0])
 
 
 def test_the_histogram_of_a_large_volume_is_thinned_out(monkeypatch, tmp_path):
