@@ -12,28 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse
 
 from benchmarks import paper_scan
-from benchmarks.common import INIT, ROOT, table
+from benchmarks.common import INIT, ROOT, best, table
 from lib.backprojection import Backprojection, PixelSet, pixel_boxes, project
 from lib.initfile import read_initfile
 from lib.setting import Setting, prepare
 from lib.store import ARRAY
-
-
-def best(call: Callable[[], object], repeats: int = 5) -> float:
-    """Shortest of some runs, in seconds of CPU (others may use the machine)."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def kernel_section(setting: Setting) -> str:

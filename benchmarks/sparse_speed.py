@@ -6,14 +6,11 @@ place of its own in the voxel's sums, one at a time. Where does that pay?
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import table
+from benchmarks.common import best, table
 
 N_PAIRS, N_PIXELS, N_VOXELS, N_OMEGA = 121, 90_000, 20_000, 8
 LIT_SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -39,17 +36,6 @@ def gather_lit(first, pair, value, rows, sums):  # type: ignore[no-untyped-def]
         for k in range(rows.shape[1]):
             for i in range(first[rows[v, k]], first[rows[v, k] + 1]):
                 total[np.uintp(pair[i])] += value[i]
-
-
-def best(call: Callable[[], object], repeats: int = 7) -> float:
-    """Shortest of some runs in seconds of CPU; the first, which compiles, does not count."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def compare(share: float, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[float, float]:

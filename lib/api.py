@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def reconstruct(
         arrays = store.scan_of_arrays(scan, {"tilt1": tilt1, "tilt2": tilt2, "omega": omega}, measured)
         setting = prepare(from_keys({"path": _MEMORY, **keys}, "reconstruct"), arrays)
     comm = SerialComm()
-    setting = align(setting, comm, quiet=quiet)
+    setting = replace(align(setting, comm, quiet=quiet), totals={})
     fields, mask, facts = reconstruction.solve(setting, comm, quiet=quiet)
     found = checks.run(setting, fields, mask, comm, quiet=quiet)
     return results.describe(setting, fields, mask, facts, found)

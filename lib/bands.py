@@ -111,15 +111,19 @@ class Bands:
         return self.brightest_and_total(number, brightest=False)[1]
 
     def brightest_and_total(
-        self, number: int, *, brightest: bool = True
+        self, number: int, *, brightest: bool = True, total: bool = True
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """The largest value and the sum of each pixel (n_x, n_y) over the measured tilts of one omega."""
+        """The largest value and the sum of each pixel (n_x, n_y) over the measured tilts of one omega.
+
+        Zeros for what is not wanted.
+        """
         omega, shape = self.omega_index[number], self.scan.shape[3:]
         frame = np.empty(shape, dtype=self.scan.dtype)
-        most, total = np.zeros(shape, dtype=self._native), np.zeros(shape, dtype=np.float32)
+        most, light = np.zeros(shape, dtype=self._native), np.zeros(shape, dtype=np.float32)
         for i, j in np.argwhere(self.scan.measured[:, :, omega]).tolist():
             self._file.read_columns((i, j, omega), 0, frame)
-            total += frame
+            if total:
+                light += frame
             if brightest:
                 np.maximum(most, frame, out=most)
-        return most, total
+        return most, light

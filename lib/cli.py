@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .errors import Recon3DError
@@ -157,34 +158,34 @@ def _getdata(options: argparse.Namespace, comm: Comm) -> None:
         _print_lines(acquire.summary(info, params.folder))
 
 
-def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
-    from . import reconstruction
+def _with_initfile(
+    work: Callable[..., list[str]], options: argparse.Namespace, comm: Comm, **more: Any
+) -> None:
+    """Read the init file, run a workflow with its parameters, print the lines that it returns."""
     from .initfile import read_initfile_on_all
 
     params = read_initfile_on_all(Path(options.initfile), comm)
-    lines = reconstruction.run(params, comm, quiet=options.quiet, report=not options.no_report)
+    lines = work(params, comm, quiet=options.quiet, **more)
     if comm.rank == 0:
         _print_lines(lines)
+
+
+def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
+    from . import reconstruction
+
+    _with_initfile(reconstruction.run, options, comm, report=not options.no_report)
 
 
 def _simulate(options: argparse.Namespace, comm: Comm) -> None:
     from . import simulate as simulation
-    from .initfile import read_initfile_on_all
 
-    params = read_initfile_on_all(Path(options.initfile), comm)
-    lines = simulation.run(params, comm, quiet=options.quiet)
-    if comm.rank == 0:
-        _print_lines(lines)
+    _with_initfile(simulation.run, options, comm)
 
 
 def _check_geometry(options: argparse.Namespace, comm: Comm) -> None:
     from . import check_geometry as check
-    from .initfile import read_initfile_on_all
 
-    params = read_initfile_on_all(Path(options.initfile), comm)
-    lines = check.run(params, comm, quiet=options.quiet)
-    if comm.rank == 0:
-        _print_lines(lines)
+    _with_initfile(check.run, options, comm)
 
 
 def _compare(options: argparse.Namespace, comm: Comm) -> None:

@@ -80,7 +80,7 @@ def any_pair(setting: Setting) -> Look:
     """The look of `backprojection`: no voxel can be more complete than any of its pairs is lit."""
 
     def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
-        most, total = bands.brightest_and_total(k)
+        most, total = bands.brightest_and_total(k, total=setting.totals is not None)
         setting.keep_total(k, total)
         return most > setting.threshold
 

@@ -10,29 +10,10 @@ import numba
 import numpy as np
 
 from . import jit  # noqa: F401 - before the kernels
-from .kernels import corner_of
+from .kernels import four_rows
 
 RUN = 8  # orientations that are handled together: a register of the processor
 _1, _2, _3, _4, _5, _6, _7 = (np.uintp(i) for i in range(1, RUN))
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _four_rows(x, y, z, matrix, shift, shape, row_of, rows, weights):  # type: ignore[no-untyped-def]
-    """Rows and weights of the active pixels around the projection of a point; returns how many."""
-    ix, iy, fx, fy = corner_of(x, y, z, matrix, shift)
-    one = np.float32(1.0)
-    n = 0
-    for corner in range(4):
-        i, j = ix + (corner >> 1), iy + (corner & 1)
-        if i < 0 or j < 0 or i >= shape[0] or j >= shape[1]:
-            continue
-        row = row_of[i * shape[1] + j]
-        if row < 0:
-            continue
-        rows[n] = row
-        weights[n] = (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
-        n += 1
-    return n
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -60,7 +41,7 @@ def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image): 
     """`scatter_bilinear` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
     rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
     for v in range(first.size - 1):
-        n = _four_rows(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift, shape, row_of, rows, weights)
+        n = four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights)
         for c in range(n):
             target = image[rows[c]]
             weight = weights[c]
@@ -73,7 +54,7 @@ def gather_maps(image, xyz, matrix, shift, shape, row_of, first, run, values):  
     """The adjoint of `scatter_maps`: adds to those values that the maps hold."""
     rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
     for v in range(first.size - 1):
-        n = _four_rows(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift, shape, row_of, rows, weights)
+        n = four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights)
         for c in range(n):
             source = image[rows[c]]
             weight = weights[c]

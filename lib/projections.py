@@ -195,7 +195,7 @@ class _Projector:
     def _measured(self, bands: Bands, k: int) -> Image:
         """The counts above the dark level of one omega, all tilts together, binned."""
         (n_x, n_y), n = self.shape, self.bin
-        total = self.setting.totals.get(k)
+        total = (self.setting.totals or {}).get(k)
         image = (bands.total(k) if total is None else total) - np.float32(
             self.setting.measured(k).sum() * self.dark[0]
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
             results.check_folder(params.folder)
             warm_up(prepared, quiet=quiet)
     setting = align(comm.bcast(prepared), comm, quiet=quiet)
+    if report:
+        setting = replace(setting, totals={})
     for warning in setting.warnings if comm.rank == 0 else ():
         print(f"recon3d: warning: {warning}", file=sys.stderr)
     aligned = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class Setting:
     for `projection mean`) and turns (none in the sample frame) are theirs. tilt_zero_deg is the origin of
     the sample-frame tilts; scan_types say what was scanned and what is unknown: one, or two for
     `rocking_strain`. center_px is the image of the rotation axis in the views, and alignment the fit that
-    it comes from, if it does.
+    it comes from, if it does. totals, where they are wanted later, are the images of all tilts that this
+    rank has met so far, by number of omega.
     """
 
     params: Parameters
@@ -50,7 +51,7 @@ class Setting:
     warnings: list[str]
     center_px: tuple[float, float]
     alignment: Alignment | None = None
-    totals: dict[int, NDArray[np.float32]] = field(default_factory=dict, compare=False)
+    totals: dict[int, NDArray[np.float32]] | None = None
 
     @property
     def scan_type(self) -> ScanType:
@@ -139,7 +140,7 @@ class Setting:
 
     def keep_total(self, k: int, image: NDArray[np.float32]) -> None:
         """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
-        if (len(self.totals) + 1) * image.nbytes <= _TOTALS_BYTES:
+        if self.totals is not None and (len(self.totals) + 1) * image.nbytes <= _TOTALS_BYTES:
             self.totals[k] = image
 
     def shifted(self, center_px: tuple[float, float], drift_px: Array) -> Setting:
