@@ -17,6 +17,8 @@ from .map_kernels import RUN
 from .tilts import OrientationGrid
 
 _VOXELS_AT_ONCE = 4096  # whose maps are made whole, on the way to another grid
+_FADE = np.float32(0.2)  # of the limit, above which nothing is taken away
+_TINY = np.finfo(np.float32).tiny
 
 
 def n_padded(n_pairs: int) -> int:
@@ -92,12 +94,18 @@ class Maps:
         return top
 
     def above(self, limit: NDArray[np.float32]) -> Maps:
-        """Without the runs that are nowhere above the limit (n_voxels,) of their voxel."""
+        """Without the runs that are nowhere above the limit (n_voxels,) of their voxel.
+
+        Just above it runs fade, so that a rounding error never decides between something and nothing.
+        """
         voxel = self.voxel_of_run()
-        keep = self.values.max(axis=1, initial=0.0) > limit[voxel]
+        high = limit[voxel]
+        over = self.values.max(axis=1, initial=0.0) - high
+        keep = over > 0.0
+        fade = np.minimum(over[keep] / np.maximum(_FADE * high[keep], _TINY), np.float32(1.0))
         n_runs = np.bincount(voxel[keep], minlength=self.n_voxels)
         first = np.concatenate([[0], np.cumsum(n_runs)]).astype(np.int64)
-        return Maps(self.n_pairs, first, self.run[keep], self.values[keep])
+        return Maps(self.n_pairs, first, self.run[keep], self.values[keep] * fade[:, None])
 
     def refined(self, grid: OrientationGrid, finer: OrientationGrid, share: float) -> Maps:
         """The same distributions on a finer grid, linear between the orientations of `grid`.
