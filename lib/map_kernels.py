@@ -12,6 +12,7 @@ import numpy as np
 from . import jit  # noqa: F401 - before the kernels
 from .kernels import four_rows
 
+_VANISHED = np.float32(1e-20)  # counts; far less would not fit into a float, which is slow
 RUN = 8  # orientations that are handled together: a register of the processor
 _1, _2, _3, _4, _5, _6, _7 = (np.uintp(i) for i in range(1, RUN))
 
@@ -122,4 +123,5 @@ def multiply(first, run, values, corrections, cover, response):  # type: ignore[
                 _add_run(sensitivity, 0, cover[view, v], response[view], run[k])
             for s in range(RUN):
                 if sensitivity[s] > np.float32(1e-6):
-                    values[k, s] *= corrections[k, s] / sensitivity[s]
+                    value = values[k, s] * corrections[k, s] / sensitivity[s]
+                    values[k, s] = value if value > _VANISHED else np.float32(0.0)

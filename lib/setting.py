@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 
 _NOISE_FRAMES = 64
 _TOTALS_BYTES = 128 << 20  # per rank
+_UNSEEN = 1e-12  # of a full response; what is less makes products that floats cannot hold, which is slow
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ class Setting:
         self, axes_deg: tuple[Array, Array], grid: OrientationGrid, resolution: Resolution, k: int
     ) -> NDArray[np.float32]:
         """K_w (n_scanned, n_states) of scanned axes (from tilt_zero) at the k-th omega in use."""
-        return self.scan_type.response(self.params.mode, axes_deg, grid, resolution, self.omega(k))
+        sees = self.scan_type.response(self.params.mode, axes_deg, grid, resolution, self.omega(k))
+        return np.where(sees < _UNSEEN, np.float32(0.0), sees)
 
     def keep_total(self, k: int, image: NDArray[np.float32]) -> None:
         """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
