@@ -15,6 +15,7 @@ from lib import iterate, memory, mlem, reconstruction, setting, shape
 from lib.bands import Bands
 from lib.initfile import parse, read_initfile
 from lib.map_kernels import RUN
+from lib.map_kernels import RUN
 from lib.maps import Maps
 from lib.parallel import SerialComm
 from lib.tilts import OrientationGrid, Resolution, response
@@ -87,10 +88,15 @@ def test_maps_keep_what_they_hold():
     joined = Maps.joined([maps.part(0, 7), maps.part(7, 7), maps.part(7, 40)])
     np.testing.assert_array_equal(joined.dense(), maps.dense())
     np.testing.assert_array_equal(maps.highest(), maps.dense().max(axis=1))
-    limit = np.full(40, 0.95, dtype=np.float32)
-    kept = maps.above(limit).dense()
-    assert ((kept == maps.dense()) | (kept == 0)).all()
-    assert (maps.dense()[kept == 0] <= 1.0).all() and (kept > 0.95).sum() == (maps.dense() > 0.95).sum()
+    limit = np.full(40, 0.7, dtype=np.float32)
+    kept, before = (m.dense().reshape(-1, RUN) for m in (maps.above(limit), maps))
+    highest = before.max(axis=1)
+    full, gone = highest >= 1.2 * 0.7, highest <= 0.7
+    assert full.any() and gone.any() and not (full | gone).all()
+    np.testing.assert_array_equal(kept[full], before[full])
+    assert not kept[gone].any()
+    fade = (highest - 0.7) / (0.2 * 0.7)  # from nothing at the limit to all
+    np.testing.assert_allclose(kept, before * np.clip(fade, 0, 1)[:, None], rtol=1e-4, atol=1e-6)
     fine = maps.refined(grid, finer, 0.0).dense()[:, : finer.n_pairs]
     coarse = maps.dense()[:, : grid.n_pairs]
     np.testing.assert_allclose(fine.sum(axis=1), coarse.sum(axis=1), rtol=1e-5)
