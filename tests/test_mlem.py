@@ -15,7 +15,6 @@ from lib import iterate, memory, mlem, reconstruction, setting, shape
 from lib.bands import Bands
 from lib.initfile import parse, read_initfile
 from lib.map_kernels import RUN
-from lib.map_kernels import RUN
 from lib.maps import Maps
 from lib.parallel import SerialComm
 from lib.tilts import OrientationGrid, Resolution, response
