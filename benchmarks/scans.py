@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lib import reconstruct, simulate
+from lib import reconstruction, simulate
 from lib.compare import dice
 from lib.initfile import read_initfile
 from lib.parallel import SerialComm
@@ -84,7 +84,7 @@ def run_one(folder: Path, method: str, keys: str) -> str:
     for name, axis in zip(("tilt1", "tilt2", "omega"), axes, strict=True):
         np.save(folder / f"{name}.npy", axis)
     blind = dataclasses.replace(params, rock_width=None, roll_width=None)
-    reconstruct.run(blind, SerialComm(), quiet=True)
+    reconstruction.run(blind, SerialComm(), quiet=True, report=False)
     true, true_mask = simulate.truth(made)
     with h5py.File(folder / "grain.vtkhdf") as file:
         found = {name: values[()].T for name, values in file["VTKHDF/CellData"].items() if values.ndim == 3}

@@ -32,6 +32,7 @@ from .resolution import find_resolution
 from .setting import Setting, find_dark
 from .shape import Readings
 from .tilts import OrientationGrid, Resolution
+from .uncertainty import orientation_errors
 
 Array = NDArray[np.float64]
 
@@ -39,7 +40,6 @@ READINGS = tuple(key.name for key in fields(Readings))
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
 _HULL_SIGMA = 3.0
-_MISSED, _STEEPEST = 0.6, 0.25  # of the change per voxel, up to so many steps; found on phantoms
 _HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
 
 
@@ -234,44 +234,34 @@ def finish(
     """
     mask = shape.grain_mask(np.nan_to_num(volumes["density"]))
     inside = Readings(**{name: volumes[name][mask] for name in READINGS})
-    n_omega, steps = setting.omega_index.size, setting.steps_deg
-    counts = inside.density * outcome.counts_per_density * n_omega
-    errors = shape.orientation_errors(inside, counts, steps, setting.scan_type.grid_pull)
-    omega = np.array([setting.omega(k) for k in range(n_omega)])
-    levers = setting.scan_type.levers(setting.params.mode, omega)
+    kind = setting.scan_type
+    unsure: Array | float = 0.0
+    if kind.of_strain:
+        inside, unsure = _at_surface(inside, mask)
+    errors = orientation_errors(inside, mask, setting.steps_deg, kind.grid_pull, one_for_two=kind.one_for_two)
     found = {
-        **_tilts(setting, inside, (levers[0] * errors[0], levers[1] * errors[1])),
+        **_tilts(setting, inside, (np.hypot(errors[0], unsure), errors[1])),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }
     volume_of = {name: np.full(mask.shape, np.nan) for name in found}
     for name, values in found.items():
         volume_of[name][mask] = values
-    if setting.scan_type.one_for_two:
-        _allow_for_bending(setting, volume_of, mask)
-    if setting.scan_type.of_strain:
-        _correct_surface(setting, volume_of, mask)
+    if kind.of_strain:
         add_strain(setting, volume_of, mask)
     volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
     volume_of["completeness"] = volumes["completeness"]
     return volume_of, mask
 
 
-def _allow_for_bending(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
-    """Add to the errors what is missed where the orientation changes from voxel to voxel.
+def _at_surface(inside: Readings, mask: NDArray[np.bool_]) -> tuple[Readings, Array]:
+    """Readings of a smooth unknown without what the average over neighbours does to it at the surface.
 
-    The rocking angle sees only one direction at a time, so the voxels of a ray are mixed up more easily.
+    Returns how uncertain (n_voxels,) that leaves them, too: by half of what they are moved.
     """
-    for name, step in zip(("tilt1", "tilt2"), setting.steps_deg, strict=True):
-        change = np.minimum(shape.steepness(fields[name], mask), _STEEPEST * step)
-        fields[f"{name}_std"] = np.hypot(fields[f"{name}_std"], _MISSED * change)
-
-
-def _correct_surface(setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_]) -> None:
-    """Take the average over neighbours into account at the grain's surface: strain is smooth."""
-    arm = f"tilt{setting.scan_type.two_theta_axis(setting.scanned_shape) + 1}"
-    shift = shape.surface_shift(fields[arm], mask)
-    fields[arm] = fields[arm] - shift
-    fields[f"{arm}_std"] = np.hypot(fields[f"{arm}_std"], shift)
+    field = np.full(mask.shape, np.nan)
+    field[mask] = inside.tilt1
+    shift = shape.surface_shift(field, mask)[mask]
+    return replace(inside, tilt1=inside.tilt1 - shift), 0.5 * np.abs(shift)
 
 
 def _tilts(setting: Setting, inside: Readings, errors: tuple[Array, Array]) -> dict[str, Array]:

@@ -35,8 +35,7 @@ Axes = tuple[Array, Array]
 Response = Callable[[str, Axes, OrientationGrid, Resolution, float], NDArray[np.float32]]
 
 SCANS = ("mosaicity", "rocking", "strain", "rocking_strain")
-GRID_STEPS = 0.0075  # parts of a step by which the positions of the grid pull, where both tilts are scanned
-_ONE_SIDED = 1.2  # growth of the errors over half a turn, found on phantoms
+_ALL_ROUND, _ROCKED, _IN_LINE = 0.014, 0.009, 0.02  # steps by which the grid pulls, found on phantoms
 _ONE = np.zeros(1)  # the axis of something that is not scanned, or not known
 
 
@@ -134,19 +133,6 @@ class ScanType:
         """The states, each step of the scan divided into `refinement` parts."""
         return OrientationGrid.refine(*self.axes_of(scanned), refinement)
 
-    def levers(self, mode: str, omega: Array) -> tuple[float, float]:
-        """By how much the errors of the unknown exceed those of a scan over a whole turn.
-
-        omega (n,) are the rotations in radians. Where the rocking angle alone tells of two, they grow when
-        omega spans less than half a turn, and where no ray is seen from both of its ends.
-        """
-        if not self.one_for_two:
-            return 1.0, 1.0
-        rows = np.stack([sample_to_lab_tilts(mode, *ab, omega)[0] for ab in ((1.0, 0.0), (0.0, 1.0))])
-        covariance = np.linalg.pinv(2.0 * rows @ rows.T / omega.size)
-        one_sided = 1.0 if whole_turn(omega) else _ONE_SIDED
-        return one_sided * float(np.sqrt(covariance[0, 0])), one_sided * float(np.sqrt(covariance[1, 1]))
-
 
 def whole_turn(omega: Array) -> bool:
     """Whether rotations (n,) in radians go all the way round, but for two steps at most."""
@@ -156,12 +142,12 @@ def whole_turn(omega: Array) -> bool:
 
 _TILTS, _WIDTHS = ("tilt1", "tilt2"), ("rock_width", "roll_width")
 _TABLE = (
-    ScanType("mosaicity", "sample", _TILTS, _own_axes, partial(_as_turned, "sample"), _WIDTHS, GRID_STEPS),
-    ScanType("mosaicity", "lab", _TILTS, _own_axes, partial(_as_turned, "lab"), _WIDTHS, GRID_STEPS),
-    ScanType("rocking", "lab", _TILTS, _first_twice, _rocking_in_lab, _WIDTHS, 2 * GRID_STEPS),
-    ScanType("rocking", "sample", ("tilt1", ""), _first, _in_line, ("rock_width",), 5 * GRID_STEPS),
-    ScanType("strain", "lab", ("two_theta", ""), _longer, _in_line, ("strain_width",), 5 * GRID_STEPS),
-    ScanType("strain", "sample", ("two_theta", ""), _longer, _in_line, ("strain_width",), 5 * GRID_STEPS),
+    ScanType("mosaicity", "sample", _TILTS, _own_axes, partial(_as_turned, "sample"), _WIDTHS, _ALL_ROUND),
+    ScanType("mosaicity", "lab", _TILTS, _own_axes, partial(_as_turned, "lab"), _WIDTHS, _ALL_ROUND),
+    ScanType("rocking", "lab", _TILTS, _first_twice, _rocking_in_lab, _WIDTHS, _ROCKED),
+    ScanType("rocking", "sample", ("tilt1", ""), _first, _in_line, ("rock_width",), _IN_LINE),
+    ScanType("strain", "lab", ("two_theta", ""), _longer, _in_line, ("strain_width",), _IN_LINE),
+    ScanType("strain", "sample", ("two_theta", ""), _longer, _in_line, ("strain_width",), _IN_LINE),
 )
 
 

@@ -158,16 +158,11 @@ def surface_shift(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArr
     total = np.where(mask, averaged(None), 1.0)
     shift = np.zeros(mask.shape)
     for axis in range(3):
-        shift += averaged(axis) / total * _slope(values, mask, axis)
+        shift += averaged(axis) / total * slope(values, mask, axis)
     return np.where(mask, shift, np.nan)
 
 
-def steepness(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Change per voxel of a field (n_x, n_y, n_z) along its gradient, from the neighbours inside the mask."""
-    return np.sqrt(sum((_slope(values, mask, axis) ** 2 for axis in range(3)), np.zeros(mask.shape)))
-
-
-def _slope(values: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+def slope(values: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
     """Change of values per voxel along an axis, from neighbours inside the mask; 0 without any."""
     change = np.diff(np.where(mask, values, 0.0), axis=axis)
     both = np.logical_and(*(np.delete(mask, end, axis=axis) for end in (0, -1)))
@@ -200,37 +195,3 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
-
-# How errors grow where a voxel holds more than one orientation; found on phantoms, see docs/accuracy.md
-_PHOTON_FACTOR = 0.8  # averaging over neighbours against the noise of unfolding
-_WIDE, _WIDE_FACTOR = 1.3, 0.7  # a peak wider than usual holds two orientations close together
-_OUTSIDE_FACTOR = 0.15  # steps, for all of the density outside of the main peak
-_WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
-
-
-def orientation_errors(
-    found: Readings,
-    counts: NDArray[np.float64],
-    steps: tuple[float, float],
-    grid_steps: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standard deviations of the errors of tilt1 and tilt2, in the unit of the tilts.
-
-    found are the readings inside the grain, counts (n_voxels,) all that a voxel contributes to the scan,
-    steps those of the scan. Three things add up: the noise of the photons in the peak, a second
-    orientation that shifts it, and the risk that the second is taken for the first. grid_steps is the
-    part of a step by which the positions of the grid pull at it.
-    """
-    share = found.peak_mass / np.maximum(found.density, 1e-30)
-    n_photons = np.maximum(counts * share, 1.0)
-    wrong = 0.5 * np.minimum(found.second_peak, 1.0) ** _WRONG_PEAK_POWER
-    errors = []
-    for variance, apart, step in zip(
-        (found.var1, found.var2), (found.apart1, found.apart2), steps, strict=True
-    ):
-        usual = float(np.median(variance)) if variance.size else 0.0
-        excess = np.maximum(variance - _WIDE * usual, 0.0)
-        photons = _PHOTON_FACTOR**2 * variance / n_photons + (grid_steps * step) ** 2
-        mixed = _WIDE_FACTOR**2 * excess + (_OUTSIDE_FACTOR * step * (1.0 - share)) ** 2
-        errors.append(np.sqrt(photons + mixed + wrong * apart**2))
-    return errors[0], errors[1]

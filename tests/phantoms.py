@@ -5,6 +5,7 @@ Positions in micrometres, tilts in degrees relative to the middle of the scan.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,13 +95,17 @@ def make(
     roi: tuple[int, int] = (30, 28),
     seed: int = 0,
     read_noise: float = 0.0,
+    crystal: Callable[[np.ndarray], np.ndarray] = orientation,
 ) -> Case:
-    """A scan of the grain over a full turn; peak_counts is about that of its brightest pixel."""
+    """A scan of the grain over a full turn; peak_counts is about that of its brightest pixel.
+
+    crystal gives the orientations (n, 2) of points (n, 3).
+    """
     rng = np.random.default_rng(seed)
     size = 10.0
     points = rng.uniform(-size / 2, size / 2, (150_000, 3))
     points = points[inside(points)]
-    ab = orientation(points)
+    ab = crystal(points)
     tilts = STEP * (np.arange(n_tilts) - (n_tilts - 1) / 2)
     omega = 360.0 / n_omega * np.arange(n_omega)
     counts = np.zeros((n_tilts, n_tilts, n_omega, *roi))
@@ -118,7 +123,7 @@ def make(
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
     init = INIT | {"mode": mode, "tilt_frame": frame, "grain_dim": [size] * 3, "grain_steps": [n] * 3}
     stored = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
-    return Case(stored, tilts + 1.5, tilts - 0.7, omega, inside(grid), orientation(grid) + (1.5, -0.7), init)
+    return Case(stored, tilts + 1.5, tilts - 0.7, omega, inside(grid), crystal(grid) + (1.5, -0.7), init)
 
 
 def voxels(case: Case) -> np.ndarray:
@@ -164,6 +169,7 @@ def make_line_scan(
     seed: int = 0,
     scale: float = 1.0,
     step: float = STEP,
+    crystal: Callable[[np.ndarray], np.ndarray] = four_subgrains,
 ) -> Case:
     """A scan of one angle: "rocking", of mu below omega, or "strain", of 2theta; or of both.
 
@@ -185,7 +191,7 @@ def make_line_scan(
         ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip((x_d, z_d), roi, strict=True))
         two_theta = -2 * np.degrees(np.tan(THETA) * strain(points / scale))
         if kind != "strain":
-            a, b = four_subgrains(points / scale).T
+            a, b = crystal(points / scale).T
             at = a * np.cos(w) + sign * b * np.sin(w)
             off = -sign * a * np.sin(w) + b * np.cos(w)
         else:
@@ -200,7 +206,7 @@ def make_line_scan(
     axis = size / n * (np.arange(n) - (n - 1) / 2)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
     zero = 20.75 if kind == "strain" else 1.5
-    truth = four_subgrains(grid / scale) + (zero, 0.4)
+    truth = crystal(grid / scale) + (zero, 0.4)
     if kind == "strain":
         truth[..., 0] = zero - 2 * np.degrees(np.tan(THETA) * strain(grid / scale))
     init = INIT | {

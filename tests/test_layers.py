@@ -28,6 +28,7 @@ PURE = (
     "scan_types",
     "strain",
     "shape",
+    "uncertainty",
     "alignment",
     "spots",
     "cleaning",
