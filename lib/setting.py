@@ -23,6 +23,7 @@ from .tilts import Interpolation, OrientationGrid, Resolution, turn_back
 Array = NDArray[np.float64]
 
 _NOISE_FRAMES = 64
+_WIDEST_VOXEL_PX = 2.0
 _TOTALS_BYTES = 128 << 20  # per rank
 _UNSEEN = 1e-12  # of a full response; what is less makes products that floats cannot hold, which is slow
 
@@ -228,6 +229,8 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
             "the offset of method rocking are hard to tell apart, their errors grow (2.3 times "
             "over half a turn); mlem takes the offset to be nil"
         )
+    if params.method == "mlem":
+        warnings += _gaps(params)
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
     return Setting(
@@ -244,6 +247,19 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
         warnings,
         center,
     )
+
+
+def _gaps(params: Parameters) -> list[str]:
+    """A warning where voxels lie too far apart for the four pixels that each is projected on."""
+    widths = [params.M * size / n for size, n in zip(params.grain_dim, params.grain_steps, strict=True)]
+    if max(widths) <= _WIDEST_VOXEL_PX:
+        return []
+    enough = [int(np.ceil(params.M * size / _WIDEST_VOXEL_PX)) for size in params.grain_dim]
+    steps = ",".join(str(max(n, m)) for n, m in zip(params.grain_steps, enough, strict=True))
+    return [
+        f"voxels are {max(widths):.1f} pixels wide: above {_WIDEST_VOXEL_PX:g} there are gaps between their "
+        f"projections, and the misfit of mlem grows; take grain_steps [{steps}]"
+    ]
 
 
 def find_dark(setting: Setting, comm: Comm) -> tuple[float, float]:

@@ -278,3 +278,13 @@ def test_init_file_takes_the_method():
     text = "path x\nunit_cell [4,4,4,90,90,90]\nhkl [2,0,0]\nwavelength 0.7\nM 5\nmethod mlem\nsubsets auto\n"
     params, _ = parse(text, "init")
     assert (params.method, params.subsets, params.rock_width) == ("mlem", None, None)
+
+
+def test_voxels_wider_than_two_pixels_are_warned_of(tmp_path):
+    """The warning tells how many voxels there should be, and with those it is gone."""
+    case = phantoms.make(n=8, n_omega=4)
+    for steps, warned in (("[8,13,20]", True), ("[13,13,20]", False)):
+        init = case.write(tmp_path, method="mlem", grain_steps=steps)
+        warnings = setting.prepare(read_initfile(init)[0]).warnings
+        assert any("3.1 pixels wide" in line and "[13,13,20]" in line for line in warnings) == warned
+    assert not setting.prepare(read_initfile(case.write(tmp_path, method="backprojection"))[0]).warnings
