@@ -21,6 +21,7 @@ _REACH = 5  # voxels, the side of the cube whose scatter counts
 _CLIP = 2.5  # of the usual scatter, above which it is a boundary
 _SCATTER_FACTOR = 1.4  # errors that neighbours share do not scatter
 _WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
+_SLOPE_OF_NOISE = 1.2  # change per voxel that scatter of 1 makes
 _MISSED, _STEEPEST = 0.5, 0.25  # of the change per voxel, up to so many steps
 
 
@@ -41,7 +42,7 @@ def orientation_errors(
     if one_for_two:
         for field, own, step in zip(fields, noise, steps, strict=True):
             change = np.minimum(_steepness(field, mask)[mask], _STEEPEST * step)
-            bent += change**2 - np.nan_to_num(1.2 * own) ** 2  # noise makes slopes too
+            bent += change**2 - np.nan_to_num(_SLOPE_OF_NOISE * own) ** 2
     unseen = _MISSED**2 * np.maximum(bent, 0.0)
     errors = []
     for own, variance, apart, step in zip(
