@@ -98,10 +98,12 @@ def measure(case: phantoms.Case) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         params, _ = read_initfile(case.write(Path(folder), method="mlem"))
         found, mask, _ = reconstruction.solve(prepare(params), SerialComm(), quiet=True)
-    both, step = mask & case.mask, float(np.diff(case.tilt1[:2])[0])
-    dice = 2 * both.sum() / (mask.sum() + case.mask.sum())
-    error = np.stack([found["tilt1"], found["tilt2"]], axis=-1)[both] - case.orientation[both]
-    pull = np.abs(error / np.stack([found["tilt1_std"], found["tilt2_std"]], axis=-1)[both])
+    orientation, std = (
+        np.stack([found[f"{name}{kind}"] for name in ("tilt1", "tilt2")], axis=-1) for kind in ("", "_std")
+    )
+    dice, deviation = phantoms.judge(case, mask, orientation)
+    error, step = deviation * phantoms.STEP, float(np.diff(case.tilt1[:2])[0])
+    pull = np.abs(error / std[mask & case.mask])
     widths = 1.4826 * np.median(pull, axis=0)
     return [
         f"{dice:.3f}",

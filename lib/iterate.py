@@ -239,13 +239,11 @@ def finish(
     if kind.of_strain:
         inside, unsure = _at_surface(inside, mask)
     errors = orientation_errors(inside, mask, setting.steps_deg, kind.grid_pull, one_for_two=kind.one_for_two)
-    found = {
+    found: dict[str, Array] = {
         **_tilts(setting, inside, (np.hypot(errors[0], unsure), errors[1])),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }
-    volume_of = {name: np.full(mask.shape, np.nan) for name in found}
-    for name, values in found.items():
-        volume_of[name][mask] = values
+    volume_of = {name: shape.as_field(values, mask) for name, values in found.items()}
     if kind.of_strain:
         add_strain(setting, volume_of, mask)
     volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
@@ -258,9 +256,7 @@ def _at_surface(inside: Readings, mask: NDArray[np.bool_]) -> tuple[Readings, Ar
 
     Returns how uncertain (n_voxels,) that leaves them, too: by half of what they are moved.
     """
-    field = np.full(mask.shape, np.nan)
-    field[mask] = inside.tilt1
-    shift = shape.surface_shift(field, mask)[mask]
+    shift = shape.surface_shift(shape.as_field(inside.tilt1, mask), mask)[mask]
     return replace(inside, tilt1=inside.tilt1 - shift), 0.5 * np.abs(shift)
 
 

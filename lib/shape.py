@@ -138,6 +138,13 @@ def read_maps(
     )
 
 
+def as_field(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values (n_voxels,) inside the mask (n_x, n_y, n_z) as a field, NaN outside of it."""
+    field = np.full(mask.shape, np.nan)
+    field[mask] = values
+    return field
+
+
 def surface_shift(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """By how much the average over neighbours moves a smooth field (n_x, n_y, n_z) at the grain's surface.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from .shape import Readings, slope
+from .shape import Readings, as_field, slope
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,7 +36,7 @@ def orientation_errors(
     one direction at a time, and mixes up the voxels of a ray more easily.
     """
     wrong = 0.5 * np.minimum(found.second_peak, 1.0) ** _WRONG_PEAK_POWER
-    fields = [_field(values, mask) for values in (found.tilt1, found.tilt2)]
+    fields = [as_field(values, mask) for values in (found.tilt1, found.tilt2)]
     noise = [scatter(field, mask)[mask] for field in fields]
     bent = np.zeros(found.density.size)
     if one_for_two:
@@ -86,10 +86,3 @@ def _second_difference(values: Array, axis: int) -> Array:
 def _steepness(values: Array, mask: Mask) -> Array:
     """Change per voxel of a field (n_x, n_y, n_z) along its gradient, from the neighbours inside the mask."""
     return np.sqrt(sum((slope(values, mask, axis) ** 2 for axis in range(3)), np.zeros(mask.shape)))
-
-
-def _field(values: Array, mask: Mask) -> Array:
-    """Values inside the mask as a field, NaN outside of it."""
-    field = np.full(mask.shape, np.nan)
-    field[mask] = values
-    return field
