@@ -239,7 +239,7 @@ def finish(
     if kind.of_strain:
         inside, unsure = _at_surface(inside, mask)
     errors = orientation_errors(inside, mask, setting.steps_deg, kind.grid_pull, one_for_two=kind.one_for_two)
-    found: dict[str, Array] = {
+    found = {
         **_tilts(setting, inside, (np.hypot(errors[0], unsure), errors[1])),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }

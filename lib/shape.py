@@ -7,6 +7,7 @@ averaged over the next neighbours with a narrow Gaussian before anything is read
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -138,7 +139,7 @@ def read_maps(
     )
 
 
-def as_field(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def as_field(values: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Values (n_voxels,) inside the mask (n_x, n_y, n_z) as a field, NaN outside of it."""
     field = np.full(mask.shape, np.nan)
     field[mask] = values
