@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 MPIRUN = Path(sys.executable).with_name("mpirun")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Any:
+    """The scan that most tests of getdata.py start from: `getdata_scan.small_scan`."""
+    from getdata_scan import small_scan
+
+    return small_scan(tmp_path)
 
 
 @pytest.fixture
