@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from . import kernels, mlem
 from .backprojection import Views
 from .bands import Bands
-from .maps import Maps, padded
+from .maps import Maps
 from .mlem import Model, NoExchange, View
 from .parallel import Comm, check_alarm, together
 from .partition import block
+from .responses import BlockResponse
 from .setting import Setting
 from .tilts import OrientationGrid, Resolution
 
@@ -142,9 +143,8 @@ class Trial:
             sees[~measured] = 0.0
             owned = np.ones(pixels.size, dtype=np.bool_)
             counts = partial(np.take, image, pixels, axis=0)
-            views.append(
-                View(matrix, shift, scan.shape, pixels, counts, measured, padded(sees), cover, owned)
-            )
+            response = BlockResponse.of(sees)
+            views.append(View(matrix, shift, scan.shape, pixels, counts, measured, response, cover, owned))
         return Model(self.xyz_um, views, *scan.dark), grid
 
 

@@ -21,7 +21,7 @@ from . import kernels, mlem, shape
 from .bands import Bands
 from .derived import add_strain
 from .hull import Hull, Look, find_hull
-from .maps import Maps, padded
+from .maps import Maps
 from .memory import fits_on_every_node
 from .mlem import Model, View
 from .overlaps import RankExchange, fetch_halo
@@ -29,6 +29,7 @@ from .parallel import Comm, check_alarm, together
 from .partition import block
 from .progress import Progress
 from .resolution import find_resolution
+from .responses import BlockResponse
 from .setting import Setting, find_dark
 from .shape import Readings
 from .tilts import OrientationGrid, Resolution
@@ -82,7 +83,7 @@ def reconstruct(
         maps, misfits = _iterate(setting, model, resolution, exchange, comm, quiet)
     readings = _read(setting, hull, shares, voxels, maps, comm)
     response = _with_response(setting, model, REFINEMENT, resolution).views[0].response
-    counts = float(np.mean(response.sum(axis=0)))
+    counts = float(np.mean(response.seen))
     return hull, shares, readings, Outcome(resolution, setting.scan_type.widths, misfits, counts)
 
 
@@ -135,7 +136,7 @@ def _view(setting: Setting, bands: Bands, k: int, xyz_um: Array) -> View:
         pixels=pixels,
         counts=lambda: setting.put_together(_counts(bands, k, pixels, n_y)),
         measured=setting.scanned(k),
-        response=np.empty((setting.n_pairs, 0), dtype=np.float32),
+        response=BlockResponse.of(np.zeros((setting.n_pairs, 1), dtype=np.float32)),
         cover=cover,
         owned=hit[pixels],
     )
@@ -167,7 +168,7 @@ def _with_response(setting: Setting, model: Model, refinement: int, resolution: 
     for k, view in enumerate(model.views):
         sees = setting.response(axes, grid, sharp, k)
         sees[~view.measured] = 0.0
-        views.append(replace(view, response=padded(sees)))
+        views.append(replace(view, response=BlockResponse.of(sees)))
     return replace(model, views=views)
 
 

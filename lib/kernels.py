@@ -207,7 +207,10 @@ def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights):  # type: ignore[no-untyped-def]
-    """Rows and weights of the active pixels around the projection of voxel v; returns how many."""
+    """Rows and weights of the active pixels around the projection of voxel v; returns how many.
+
+    Where there are any, but fewer than four, one of them fills the places with weight 0.
+    """
     ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
     one = np.float32(1.0)
     n = 0
@@ -221,6 +224,8 @@ def four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights):  # type: ign
         rows[n] = row
         weights[n] = (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
         n += 1
+    for corner in range(n, 4):
+        rows[corner], weights[corner] = rows[0], np.float32(0.0)
     return n
 
 

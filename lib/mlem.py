@@ -12,7 +12,7 @@ the predictions are added up by an `Exchange`; all else is local.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from . import kernels, map_kernels
 from .maps import Maps
+from .responses import BlockResponse, Image
 
-Image = NDArray[np.float32]
+Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
 
 OMEGAS_PER_SUBSET = 8
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
@@ -38,9 +39,8 @@ class View:
 
     matrix (2, 3) and shift (2,) project to the n_x by n_y pixels of `shape`; pixels (n_rows,) are the
     numbers of those that the rank's voxels hit, ascending; counts() gives their data (n_rows, n_scanned);
-    response (n_scanned, n_padded), zero where a tilt pair was not measured; cover (n_voxels,) the
-    weight with which a voxel falls on the detector; owned (n_rows,) whether this rank answers for
-    the pixel in sums over all.
+    response is K, zero where a tilt pair was not measured; cover (n_voxels,) the weight with which a voxel
+    falls on the detector; owned (n_rows,) whether this rank answers for the pixel in sums over all.
     """
 
     matrix: NDArray[np.float64]
@@ -49,15 +49,14 @@ class View:
     pixels: NDArray[np.int64]
     counts: Callable[[], NDArray[Any]]
     measured: NDArray[np.bool_]
-    response: Image
+    response: BlockResponse
     cover: NDArray[np.float32]
     owned: NDArray[np.bool_]
 
     @property
     def sees_few(self) -> bool:
         """Whether far fewer positions are scanned than there are orientations."""
-        n_scanned, n_padded = self.response.shape
-        return _FEW_SCANNED * n_scanned <= n_padded
+        return _FEW_SCANNED * self.response.n_scanned <= self.response.n_padded
 
     def row_of(self) -> NDArray[np.int32]:
         """Row of each pixel of the ROI, -1 where the rank's voxels do not hit it."""
@@ -78,38 +77,42 @@ class Model:
     background: float
     noise_variance: float
 
-    def project(self, view: View, maps: Maps) -> Image:
-        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels.
+    def project(self, view: View, maps: Maps) -> tuple[Image, Lit]:
+        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, and where it comes from.
 
         The two act on different indices: the one that leaves less to the other comes first.
         """
-        place = (self.xyz_um, view.matrix, view.shift, view.shape, view.row_of())
-        n_scanned, n_padded = view.response.shape
-        image = np.zeros((view.pixels.size, n_scanned if view.sees_few else n_padded), dtype=np.float32)
         if view.sees_few:
-            seen = np.empty((maps.n_voxels, n_scanned), dtype=np.float32)
-            map_kernels.respond(maps.first, maps.run, maps.values, view.response, seen)
-            kernels.scatter_bilinear(seen, *place, image)
-            return image
-        map_kernels.scatter_maps(maps.first, maps.run, maps.values, *place, image)
-        return image @ view.response.T
+            image = np.zeros((view.pixels.size, view.response.n_scanned), dtype=np.float32)
+            kernels.scatter_bilinear(view.response.of_voxels(maps), *self._place(view), image)
+            return image, None
+        image = np.zeros((view.pixels.size, view.response.n_padded), dtype=np.float32)
+        map_kernels.scatter_maps(maps.first, maps.run, maps.values, *self._place(view), image)
+        return view.response.of_pixels(image)
 
-    def backproject(self, view: View, image: Image, maps: Maps) -> None:
-        """Add the adjoint of `project` of an image (n_rows, n_scanned) to what the maps hold."""
-        place = (self.xyz_um, view.matrix, view.shift, view.shape, view.row_of())
-        if view.sees_few:
-            seen = np.zeros((maps.n_voxels, image.shape[1]), dtype=np.float32)
-            kernels.gather_bilinear(image, *place, seen)
-            map_kernels.respond_back(seen, view.response, maps.first, maps.run, maps.values)
+    def backproject(self, view: View, image: Image, lit: Lit, maps: Maps) -> None:
+        """Add the adjoint of `project` of an image (n_rows, n_scanned) to what the maps hold.
+
+        lit is what `project` gave for the same maps; what they hold nothing of is left out.
+        """
+        if lit is None:
+            seen = np.zeros((maps.n_voxels, view.response.n_scanned), dtype=np.float32)
+            kernels.gather_bilinear(image, *self._place(view), seen)
+            view.response.of_voxels_back(seen, maps)
         else:
-            map_kernels.gather_maps(image @ view.response, *place, maps.first, maps.run, maps.values)
+            back = view.response.of_pixels_back(image, lit)
+            map_kernels.gather_maps(back, *self._place(view), maps.first, maps.run, maps.values)
+
+    def _place(self, view: View) -> tuple[Any, ...]:
+        """Where the voxels fall, as the kernels want it."""
+        return self.xyz_um, view.matrix, view.shift, view.shape, view.row_of()
 
     def deviance(self, maps: Maps) -> float:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""
         total = n_counts = 0.0
         for view in self.views:
             extra = np.float32(self.background + self.noise_variance)
-            expected = np.maximum(self.project(view, maps) + extra, _FAINTEST)[:, view.measured]
+            expected = np.maximum(self.project(view, maps)[0] + extra, _FAINTEST)[:, view.measured]
             counts = np.maximum(view.counts()[:, view.measured] + np.float32(self.noise_variance), 0.0)
             total += float((expected - counts * np.log(expected)).sum(dtype=np.float64))
             n_counts += float(counts.sum(dtype=np.float64))
@@ -119,7 +122,7 @@ class Model:
 class Exchange(Protocol):
     """How the ranks put their predictions together."""
 
-    def add_overlaps(self, indices: list[int], predictions: list[Image]) -> None:
+    def add_overlaps(self, indices: list[int], predictions: Sequence[Image]) -> None:
         """Add to the predictions of these views what other ranks predict for the same pixels."""
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,7 +132,7 @@ class Exchange(Protocol):
 class NoExchange:
     """A single rank has nothing to exchange."""
 
-    def add_overlaps(self, indices: list[int], predictions: list[Image]) -> None:
+    def add_overlaps(self, indices: list[int], predictions: Sequence[Image]) -> None:
         """Leave the predictions as they are."""
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -187,9 +190,9 @@ def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
     """Maps of one value throughout that predict the total of the counts: where the iterations start."""
     counts = response = 0.0
     for view in model.views:
-        signal = view.counts()[view.owned].astype(np.float64) - model.background
-        counts += float(signal[:, view.measured].sum())
-        response += float(view.cover.sum()) * float(view.response.sum())
+        owned = view.counts()[view.owned][:, view.measured]
+        counts += float(owned.sum(dtype=np.float64)) - model.background * owned.size
+        response += float(view.cover.sum()) * float(view.response.seen.sum())
     total = exchange.total(np.array([counts, response]))
     return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))
 
@@ -197,18 +200,19 @@ def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
 def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) -> NDArray[np.float64]:
     """One step of expectation maximisation on some views, in place; returns (chi-square, values)."""
     views = [model.views[k] for k in indices]
-    images = [model.project(view, maps) for view in views]
+    images, lits = zip(*(model.project(view, maps) for view in views), strict=True)
     exchange.add_overlaps(indices, images)
     corrections = replace(maps, values=np.zeros_like(maps.values))
     noise = np.float32(model.noise_variance)
     dark = np.float32(model.background) + noise
     squares = np.zeros(2)
-    for view, image in zip(views, images, strict=True):
+    for view, image, lit in zip(views, images, lits, strict=True):
+        measured = view.measured.astype(np.float32)
         squares += map_kernels.compare(
-            image, view.counts(), view.measured, view.owned, dark, noise, np.float32(_FAINTEST)
+            image, view.counts(), measured, view.owned, dark, noise, np.float32(_FAINTEST)
         )
-        model.backproject(view, image, corrections)
+        model.backproject(view, image, lit, corrections)
     cover = np.stack([view.cover for view in views])
-    response = np.stack([view.response.sum(axis=0) for view in views])
-    map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, response)
+    seen = np.stack([view.response.seen for view in views])
+    map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, seen)
     return squares

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .maps import Maps
-from .mlem import Image, View
+from .mlem import View
 from .parallel import Comm
+from .responses import Image
 
 _PREDICTION_TAG, _HALO_TAG = 21, 22
 
@@ -39,7 +41,7 @@ class RankExchange:
                     own[r] = False
         self.views = [replace(view, owned=own) for view, own in zip(views, owned, strict=True)]
 
-    def add_overlaps(self, indices: list[int], predictions: list[Image]) -> None:
+    def add_overlaps(self, indices: list[int], predictions: Sequence[Image]) -> None:
         """Send what this rank predicts for shared pixels, and add what the others predict. In place."""
         requests, incoming = [], []
         for rank, rows in self._shared.items():

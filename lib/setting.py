@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 _NOISE_FRAMES = 64
 _WIDEST_VOXEL_PX = 2.0
 _TOTALS_BYTES = 128 << 20  # per rank
-_UNSEEN = 1e-12  # of a full response; what is less makes products that floats cannot hold, which is slow
+_UNSEEN = 1e-5  # of a full response; less than that is nothing, and need not be worked out
 
 
 @dataclass(frozen=True)

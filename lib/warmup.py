@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from . import iterate, kernels, map_kernels, mlem, shape
 from .backprojection import Backprojection, PairTurns, PixelSet, pixel_boxes
-from .maps import Maps, n_padded
+from .maps import Maps
 from .mlem import Model, NoExchange, View
+from .responses import BlockResponse
 from .setting import Setting
 
 
@@ -79,7 +80,7 @@ def _fit_one_voxel(setting: Setting, counts: NDArray[Any]) -> None:
     pixels, measured = np.flatnonzero(hit), setting.measured(0)
     for refinement in (1, iterate.REFINEMENT):  # K may come before P or after it
         grid = setting.scan_type.grid(setting.relative_axes_deg(), refinement)
-        response = np.ones((setting.n_pairs, n_padded(grid.n_pairs)), dtype=np.float32)
+        response = BlockResponse.of(np.ones((setting.n_pairs, grid.n_pairs), dtype=np.float32))
         view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)
         model, maps = Model(xyz, [view], 0.0, 0.0), Maps.full(1, grid.n_pairs, 1.0)
         maps, _ = mlem.maximise(model, maps, 1, 1, NoExchange())

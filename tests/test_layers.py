@@ -25,6 +25,7 @@ PURE = (
     "mlem",
     "maps",
     "map_kernels",
+    "responses",
     "scan_types",
     "strain",
     "shape",

@@ -15,7 +15,7 @@ from lib import iterate, memory, mlem, reconstruction, setting, shape
 from lib.bands import Bands
 from lib.initfile import parse, read_initfile
 from lib.map_kernels import RUN
-from lib.maps import Maps
+from lib.maps import Maps, padded
 from lib.parallel import SerialComm
 from lib.tilts import OrientationGrid, Resolution, response
 
@@ -46,17 +46,19 @@ def test_projection_and_backprojection(tmp_path, name, refinement):
     with Bands(here.scan, here.omega_index) as bands:
         model = mlem.Model(xyz, [iterate._view(here, bands, k, xyz) for k in range(3)], 0.0, 0.0)
     model = iterate._with_response(here, model, refinement, Resolution(0.03, 0.06))
-    n_pairs = OrientationGrid.refine(*here.relative_axes_deg(), refinement).n_pairs
-    maps = some_runs(Maps.full(300, n_pairs, 1.0), rng)
-    for view in model.views:
+    grid = OrientationGrid.refine(*here.relative_axes_deg(), refinement)
+    maps = some_runs(Maps.full(300, grid.n_pairs, 1.0), rng)
+    for k, view in enumerate(model.views):
         assert view.sees_few == (refinement == 5)
         onto = bilinear(view, xyz)
         image = rng.random((view.pixels.size, 9), dtype=np.float32)
-        seen = model.project(view, maps)
-        np.testing.assert_allclose(seen, onto @ maps.dense() @ view.response.T, rtol=1e-4, atol=1e-5)
+        seen, lit = model.project(view, maps)
+        sharp = Resolution(0.03, 0.06).sharpened(here.usual_step_deg)
+        response = padded(here.response(here.relative_axes_deg(), grid, sharp, k))
+        np.testing.assert_allclose(seen, onto @ maps.dense() @ response.T, rtol=1e-4, atol=1e-5)
         back = replace(maps, values=np.zeros_like(maps.values))
-        model.backproject(view, image, back)
-        dense = (onto.T @ image @ view.response).reshape(300, -1, RUN)
+        model.backproject(view, image, lit, back)
+        dense = (onto.T @ image @ response).reshape(300, -1, RUN)
         np.testing.assert_allclose(back.values, dense[maps.voxel_of_run(), maps.run], rtol=1e-4, atol=1e-5)
         forward = np.vdot(seen.astype(float), image.astype(float))
         assert np.vdot(maps.values.astype(float), back.values.astype(float)) == pytest.approx(

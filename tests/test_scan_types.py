@@ -111,8 +111,9 @@ def test_projection_and_backprojection_are_adjoint(tmp_path, name, frame, mode):
         for view, shape in zip(model.views, shapes, strict=True):
             image = rng.random(shape, dtype=np.float32)
             back = replace(maps, values=np.zeros_like(maps.values))
-            model.backproject(view, image, back)
-            forward = np.vdot(model.project(view, maps).astype(float), image.astype(float))
+            seen, lit = model.project(view, maps)
+            model.backproject(view, image, lit, back)
+            forward = np.vdot(seen.astype(float), image.astype(float))
             assert forward > 0
             assert np.vdot(maps.values.astype(float), back.values.astype(float)) == pytest.approx(
                 forward, rel=1e-5
