@@ -32,7 +32,7 @@ from .resolution import find_resolution
 from .responses import BlockResponse
 from .setting import Setting, find_dark
 from .shape import Readings
-from .tilts import OrientationGrid, Resolution
+from .tilts import BLUR_STEPS, OrientationGrid, Resolution
 from .uncertainty import orientation_errors
 
 Array = NDArray[np.float64]
@@ -163,7 +163,7 @@ def _grid(setting: Setting, refinement: int) -> OrientationGrid:
 def _with_response(setting: Setting, model: Model, refinement: int, resolution: Resolution) -> Model:
     """The model for orientations of which `refinement` fall on a step of the scan."""
     axes, grid = setting.relative_axes_deg(), _grid(setting, refinement)
-    sharp = resolution.sharpened(setting.usual_step_deg)
+    sharp = resolution.sharpened(BLUR_STEPS * setting.usual_step_deg)
     views = []
     for k, view in enumerate(model.views):
         sees = setting.response(axes, grid, sharp, k)

@@ -27,6 +27,7 @@ _ITERATIONS, _SUBSETS = 3, 4
 _START = (1.0, 1.4)  # widths in steps of the scan
 _EVALUATIONS = 24
 _FACTOR = 1.3  # between the first trials
+_BLUR_STEPS = 0.57  # with which a trial, on the positions of the scan alone, finds the true widths
 _BROAD = 5e-3  # per count: what a width that is broader by a factor of e may cost
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
@@ -62,7 +63,7 @@ def _given(setting: Setting) -> tuple[float | None, float | None]:
 
 def _deviance(trial: Trial, resolution: Resolution) -> float:
     """How badly given widths explain the scan: minus the log likelihood per count after few iterations."""
-    model, grid = trial.model(resolution.sharpened(trial.setting.usual_step_deg))
+    model, grid = trial.model(resolution.sharpened(_BLUR_STEPS * trial.setting.usual_step_deg))
     return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
 
 

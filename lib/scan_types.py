@@ -35,7 +35,7 @@ Axes = tuple[Array, Array]
 Response = Callable[[str, Axes, OrientationGrid, Resolution, float], NDArray[np.float32]]
 
 SCANS = ("mosaicity", "rocking", "strain", "rocking_strain")
-_ALL_ROUND, _ROCKED, _IN_LINE = 0.014, 0.007, 0.02  # steps by which the grid pulls, found on phantoms
+_ALL_ROUND, _ROCKED, _IN_LINE = 0.009, 0.006, 0.02  # steps by which the grid pulls, found on phantoms
 _ONE = np.zeros(1)  # the axis of something that is not scanned, or not known
 
 

@@ -136,7 +136,7 @@ def _divide(axis: Array, parts: int) -> Array:
     return np.interp(places, np.arange(axis.size), axis)
 
 
-_BLUR_STEPS = 0.57  # FWHM in steps of the scan
+BLUR_STEPS = 0.65  # FWHM in steps of the scan, of what is unfolded on a grid finer than it
 _NARROWEST = 0.6  # of the given width
 
 
@@ -155,13 +155,13 @@ class Resolution:
     rocking: float
     rolling: float
 
-    def sharpened(self, step: float) -> Resolution:
-        """The resolution with which to unfold a scan of this step.
+    def sharpened(self, blur: float) -> Resolution:
+        """The resolution with which to unfold a scan, so that what comes out is blurred.
 
-        What is unfolded is then not the orientations themselves but these blurred by about half a step,
-        so that those between the positions of the grid are not forced onto them.
+        What is unfolded is then not the orientations themselves but these with a width of `blur`, about half
+        a step of the scan, so that those between the positions of the grid are not forced onto them.
         """
-        return Resolution(*(_without(width, _BLUR_STEPS * step) for width in (self.rocking, self.rolling)))
+        return Resolution(*(_without(width, blur) for width in (self.rocking, self.rolling)))
 
 
 def response(

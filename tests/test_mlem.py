@@ -17,7 +17,7 @@ from lib.initfile import parse, read_initfile
 from lib.map_kernels import RUN
 from lib.maps import Maps, padded
 from lib.parallel import SerialComm
-from lib.tilts import OrientationGrid, Resolution, response
+from lib.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
 
 CASES = {
     "horizontal, sample": {},
@@ -53,7 +53,7 @@ def test_projection_and_backprojection(tmp_path, name, refinement):
         onto = bilinear(view, xyz)
         image = rng.random((view.pixels.size, 9), dtype=np.float32)
         seen, lit = model.project(view, maps)
-        sharp = Resolution(0.03, 0.06).sharpened(here.usual_step_deg)
+        sharp = Resolution(0.03, 0.06).sharpened(BLUR_STEPS * here.usual_step_deg)
         response = padded(here.response(here.relative_axes_deg(), grid, sharp, k))
         np.testing.assert_allclose(seen, onto @ maps.dense() @ response.T, rtol=1e-4, atol=1e-5)
         back = replace(maps, values=np.zeros_like(maps.values))
