@@ -7,7 +7,6 @@ same. Rank 0 only ever gets what is read off the maps.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
@@ -82,8 +81,8 @@ def reconstruct(
         model = Model(xyz_um, exchange.views, *(setting.n_summed * level for level in dark))
         maps, misfits = _iterate(setting, model, resolution, exchange, comm, quiet)
     readings = _read(setting, hull, shares, voxels, maps, comm)
-    response = _with_response(setting, model, REFINEMENT, resolution).views[0].response
-    counts = float(np.mean(response.seen))
+    first = _with_response(setting, replace(model, views=model.views[:1]), REFINEMENT, resolution).views[0]
+    counts = float(np.mean(first.response.seen))
     return hull, shares, readings, Outcome(resolution, setting.scan_type.widths, misfits, counts)
 
 
@@ -185,11 +184,7 @@ def _iterate(
     n_subsets = setting.params.subsets or max(1, round(n_views / mlem.OMEGAS_PER_SUBSET))
     iterations = setting.params.iterations
     show = comm.rank == 0 and not quiet
-    n_threads = max(1, (os.cpu_count() or 1) // comm.size)  # ranks that share cores must not spin on them
-    with (
-        threadpool_limits(n_threads),
-        Progress("iterations", (1 + iterations) * n_views, "omegas", visible=show) as progress,
-    ):
+    with Progress("iterations", (1 + iterations) * n_views, "omegas", visible=show) as progress:
 
         def advance(done: int, misfit: float) -> None:
             progress.advance(done)
@@ -198,7 +193,8 @@ def _iterate(
         grid, finer = _grid(setting, 1), _grid(setting, REFINEMENT)
         maps = mlem.constant(rough, grid.n_pairs, exchange)
         maps, _ = mlem.maximise(rough, maps, 1, n_subsets, exchange, advance)
-        maps = maps.refined(grid, finer, mlem.NOTHING)
+        with threadpool_limits(1):  # ranks that share cores must not spin on them
+            maps = maps.refined(grid, finer, mlem.NOTHING)
         fine = _with_response(setting, model, REFINEMENT, resolution)
         maps, misfits = mlem.maximise(fine, maps, iterations, n_subsets, exchange, advance)
         progress.finish()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 
 from . import coarse
 from .coarse import Trial
@@ -44,8 +43,7 @@ def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], com
         if comm.rank == 0:
             xyz_um = _coarse_voxels(setting, hull, scan.factor)
             trial = Trial(setting, scan, xyz_um, scan.views(setting.views))
-            with threadpool_limits(1):
-                found = _search(setting, trial, given)
+            found = _search(setting, trial, given)
     result: Resolution = comm.bcast(found)
     return result
 
