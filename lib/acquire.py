@@ -104,7 +104,7 @@ def _write_frames(
         )
         for number, place in zip(numbers.tolist(), places.tolist(), strict=True):
             pixels = pipeline.stored(number)
-            array.write_frame(tuple(place), pixels.T)
+            array.write_frame(tuple(place), pixels)
             if overview is not None:
                 overview.add(number, pixels, pipeline.n_saturated)
             progress.advance()

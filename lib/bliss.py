@@ -123,7 +123,7 @@ def read_entry(unit: str, camera: str | None = None) -> list[Frame]:
         for i in range(n_frames):
             info = FrameInfo(
                 path=path,
-                index=i,
+                number=i,
                 offset=None if offset is None else offset + i * step,
                 dtype=image.dtype.str,
                 shape_yx=(image.shape[1], image.shape[2]),
@@ -224,22 +224,22 @@ class RoiReader:
     def read(self, info: FrameInfo) -> NDArray[Any]:
         """Pixels of the ROI (y, x) in the file's own type and native byte order."""
         dataset = self._open(info)
-        if not self._first <= info.index < self._first + len(self._block):
+        if not self._first <= info.number < self._first + len(self._block):
             roi = self.roi
             together = dataset.chunks[0] if dataset.chunks else 1
             together = max(
                 1, min(together, _LARGEST_BLOCK // (roi.width * roi.height * dataset.dtype.itemsize))
             )
-            self._first = info.index // together * together
+            self._first = info.number // together * together
             rows, columns = (slice(roi.y0, roi.y0 + roi.height), slice(roi.x0, roi.x0 + roi.width))
             try:
                 block = dataset[self._first : self._first + together, rows, columns]
             except OSError as error:
                 where = f"{info.path}{_SEPARATOR}{info.dataset}"
                 reason = " ".join(str(error).split())
-                raise Recon3DError(where, f"frame {info.index} cannot be read ({reason})") from error
+                raise Recon3DError(where, f"frame {info.number} cannot be read ({reason})") from error
             self._block = block.astype(block.dtype.newbyteorder("="), copy=False)
-        return self._block[info.index - self._first]
+        return self._block[info.number - self._first]
 
     def _open(self, info: FrameInfo) -> h5py.Dataset:
         if self._file is None or self._file.filename != info.path:

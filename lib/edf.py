@@ -29,6 +29,7 @@ SUFFIXES = (".edf", ".edf.gz", ".edf.bz2")
 _FORMAT_KEYS = r"EDF_.*|Dim_\d|Size|ByteOrder|DataType|Compression"  # where the pixels are, and what
 _FORMAT_KEY = re.compile(rf"({_FORMAT_KEYS})$", re.IGNORECASE)
 _OWN_KEY = re.compile(rf"({_FORMAT_KEYS}|Image|HeaderID|offset)$", re.IGNORECASE)
+_DIGITS = re.compile(r"(\d+)")
 
 Frame = tuple[FrameInfo, dict[str, float]]  # a frame and its motors
 
@@ -49,10 +50,11 @@ def find_files(folder: str, stem: str) -> list[str]:
     return [os.path.join(folder, name) for name in sorted(chosen, key=natural)]  # noqa: PTH118 - 5 x faster
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Key that sorts names with their numbers as numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts]
+def natural(name: str) -> tuple[list[Any], str]:
+    """Key that sorts names with their numbers as numbers: text and numbers take turns in it."""
+    parts: list[Any] = _DIGITS.split(name)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name  # the name decides between 1 and 01
 
 
 def read_headers(path: str) -> list[Frame]:
@@ -79,7 +81,7 @@ def read_headers(path: str) -> list[Frame]:
             )
         info = FrameInfo(
             path=path,
-            index=index,
+            number=index,
             offset=None if packed else int(frame.start),
             dtype=dtype.str,
             shape_yx=(int(shape[0]), int(shape[1])),
@@ -269,17 +271,19 @@ class RoiReader:
     def __init__(self, roi: Roi) -> None:
         self.roi = roi
         self._rows: NDArray[Any] = np.empty((0, 0))
+        self._pixels: NDArray[Any] = np.empty((0, 0))
 
     def read(self, info: FrameInfo) -> NDArray[Any]:
-        """Pixels of the ROI (y, x) in the file's own type and native byte order."""
+        """Pixels of the ROI (y, x), contiguous, in the file's own type and native byte order."""
         roi = self.roi
         columns = slice(roi.x0, roi.x0 + roi.width)
         if info.offset is None:
-            whole = _open(info.path).get_frame(info.index).data
+            whole = _open(info.path).get_frame(info.number).data
             return np.ascontiguousarray(whole[roi.y0 : roi.y0 + roi.height, columns])
         shape = (roi.height, info.shape_yx[1])
         if self._rows.shape != shape or self._rows.dtype.str != info.dtype:
             self._rows = np.empty(shape, np.dtype(info.dtype))
+            self._pixels = np.empty(roi.shape_yx, self._rows.dtype.newbyteorder("="))
         rows = self._rows
         handle = os.open(info.path, os.O_RDONLY)
         try:
@@ -290,8 +294,8 @@ class RoiReader:
                 )
         finally:
             os.close(handle)
-        pixels = rows[:, columns]
-        return pixels if pixels.dtype.isnative else pixels.astype(pixels.dtype.newbyteorder("="))
+        np.copyto(self._pixels, rows[:, columns])
+        return self._pixels
 
 
 def write_frame(path: Path, pixels: NDArray[Any], header: dict[str, str]) -> None:

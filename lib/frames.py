@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +46,16 @@ class Roi:
         return self.height, self.width
 
 
-@dataclass(frozen=True, slots=True)
-class FrameInfo:
+class FrameInfo(NamedTuple):
     """One frame of a file: where its pixels are and what its header says.
 
-    path names the file; index counts the frames in it (in an HDF5 file those of one image dataset,
+    path names the file; number counts the frames in it (in an HDF5 file those of one image dataset,
     which `dataset` names). offset is the first byte of the pixels, None where they cannot be read in
     place (compressed files, HDF5). dtype is that of the file, with its byte order.
     """
 
     path: str
-    index: int
+    number: int
     offset: int | None
     dtype: str
     shape_yx: tuple[int, int]
@@ -104,15 +103,21 @@ class RoundedBackground:
         self._lowest = np.clip(lowest, 0, np.iinfo(np.uint16).max).astype(np.uint16)
         half = background - np.floor(background) == 0.5
         self._bits = np.where(half, 0xFFFE, 0xFFFF).astype(np.uint16) if half.any() else None
+        self._difference = np.empty(background.shape, np.uint16)
 
-    def subtract(self, frame: NDArray[np.uint16], out: NDArray[np.uint16]) -> int:
-        """Fill `out` (y, x) with the rounded, clipped difference; returns how many were below 0."""
-        below = int(np.count_nonzero(frame < self._lowest))
-        np.maximum(frame, self._lowest, out=out)
-        np.subtract(out, self._lowest, out=out)
+    def subtract_turned(self, frame: NDArray[np.uint16], out: NDArray[np.uint16]) -> int:
+        """Fill `out` (x, y) with the rounded, clipped difference of `frame` (y, x).
+
+        Returns how many pixels were below 0.
+        """
+        difference = self._difference
+        np.maximum(frame, self._lowest, out=difference)
+        n_below = int(np.count_nonzero(difference != frame))
+        np.subtract(difference, self._lowest, out=difference)
         if self._bits is not None:
-            np.bitwise_and(out, self._bits, out=out)
-        return below
+            np.bitwise_and(difference, self._bits, out=difference)
+        np.copyto(out, difference.T)
+        return n_below
 
 
 def saturated_pixels(frame: NDArray[Any]) -> int:

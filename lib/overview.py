@@ -80,13 +80,14 @@ class Overview:
             montage=np.zeros(mosaic),
             histogram=np.zeros(HISTOGRAM_EDGES.size + 1, dtype=np.int64),
             saturated=np.zeros(n_omega, dtype=np.int64),
-            _sum=np.zeros((height, width), np.uint32 if dtype == "uint16" else np.float64),
+            _sum=np.zeros((width, height), np.uint32 if dtype == "uint16" else np.float64).T,
             _omegas=plan.omega_of_cell.tolist(),
             _pairs=plan.pair_of_cell.tolist(),
         )
 
     def add(self, number: int, pixels: NDArray[Any], n_saturated: int = 0) -> None:
-        """Take note of measured position `number`, whose stored pixels (y, x) these are."""
+        """Take note of measured position `number`, whose stored pixels (x, y) these are."""
+        pixels = pixels.T
         k = self._omegas[number]
         if k != self._current:
             self._close_omega()

@@ -82,37 +82,36 @@ class Pipeline:
             and params.threshold is None
         )
         self._rounded: tuple[object, RoundedBackground | None] = (None, None)
-        self._out = np.empty(plan.roi.shape_yx, np.uint16)
+        self._out = np.empty((plan.roi.width, plan.roi.height), np.uint16)
 
     def stored(self, number: int) -> NDArray[Any]:
-        """Pixels (y, x) of measured position `number` as stored, valid until the next call."""
+        """Pixels (x, y) of measured position `number` as stored, valid until the next call."""
         raw, self.n_saturated = self._reader.read(number)
         self.counts.saturated += self.n_saturated
         level = self._background.of_omega(self._omegas[number])
         if self._plain and raw.dtype == np.uint16:
-            if level is None:
-                return raw
             rounded = self._round(level)
             if rounded.fits:
-                self.counts.clipped_low += rounded.subtract(raw, self._out)
+                self.counts.clipped_low += rounded.subtract_turned(raw, self._out)
                 return self._out
         pixels, counts = to_output(
             self._finish(self._subtract(raw, level), number), self._dtype, clip=self.params.clip
         )
         self.counts += counts
-        return pixels
+        return np.ascontiguousarray(pixels.T)
 
     def integral(self, number: int) -> float:
         """Intensity of the position as far as normalisation counts it: background and hot pixels gone."""
         raw, _ = self._reader.read(number)
         return float(self._subtract(raw, self._background.of_omega(self._omegas[number]), count=False).sum())
 
-    def _round(self, level: NDArray[np.float64]) -> RoundedBackground:
+    def _round(self, level: NDArray[np.float64] | None) -> RoundedBackground:
         """The background prepared for integers; prepared again only when it changes."""
-        if self._rounded[0] is not level or self._rounded[1] is None:
-            self._rounded = (level, RoundedBackground(level))
-        assert self._rounded[1] is not None  # noqa: S101 - for mypy
-        return self._rounded[1]
+        known, rounded = self._rounded
+        if rounded is None or known is not level:
+            rounded = RoundedBackground(np.zeros(self._out.T.shape) if level is None else level)
+            self._rounded = (level, rounded)
+        return rounded
 
     def _subtract(
         self, raw: NDArray[Any], level: NDArray[np.float64] | None, *, count: bool = True

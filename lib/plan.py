@@ -200,7 +200,7 @@ class Scanned:
 
 def frame_name(info: FrameInfo) -> str:
     """How a message names a frame."""
-    return f"{info.path}{info.dataset}[{info.index}]" if info.dataset or info.index else info.path
+    return f"{info.path}{info.dataset}[{info.number}]" if info.dataset or info.number else info.path
 
 
 def _some(motors: dict[str, float], info: FrameInfo) -> dict[str, float]:

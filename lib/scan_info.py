@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def describe(
         "cleaning": _cleaning(params, plan, counts, factors),
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
         "warnings": plan.warnings,
-        "files": [Path(f.path).name + f.dataset for f in plan.frames],
+        "files": [os.path.basename(f.path) + f.dataset for f in plan.frames],  # noqa: PTH119 - 5 x faster
     }
 
 

@@ -149,7 +149,7 @@ def test_frames_of_one_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"multi{suffix}"
     path.write_bytes(pack(path.name, content))
     found = edf.read_headers(str(path))
-    assert [info.index for info, _ in found] == [0, 1, 2, 3]
+    assert [info.number for info, _ in found] == [0, 1, 2, 3]
     assert [motors["phi"] for _, motors in found] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert not any(info.excess_bytes for info, _ in found)
     for (info, _), pixels in zip(reversed(found), reversed(frames), strict=True):

@@ -138,7 +138,7 @@ def test_sums_are_those_of_the_frames_in_any_order(width: int, height: int) -> N
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 65535, (24, height, width), dtype=np.uint16)
     for number in rng.permutation(24):
-        seen.add(int(number), frames[number])
+        seen.add(int(number), frames[number].T)
     seen.collect(SerialComm())
     sums = frames.reshape(6, 4, height, width).sum(axis=0, dtype=np.int64)
     np.testing.assert_array_equal(seen.profile_x, sums.sum(axis=1))

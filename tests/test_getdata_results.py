@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,7 @@ from getdata_scan import (
 from lib import cli
 from lib.parallel import SerialComm
 from lib.sources import RoiReader
+from lib.store import ArrayFile
 
 # ---- Duplicates ----
 
@@ -141,6 +144,36 @@ def test_a_failure_while_frames_are_written_leaves_the_old_result(
     assert "cut short since its header was read" in failure(folder, capsys, "--overwrite")
     assert snapshot(folder / "out") == before
     assert [p.name for p in (folder / "out").iterdir()] == ["result"]
+
+
+def test_a_frame_that_cannot_be_written(
+    scan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota, or a disk that fills up where the file system sets no space aside."""
+    folder, _, _ = scan
+    write, calls = os.pwrite, []
+
+    def refuse(handle: int, data: Any, place: int) -> int:
+        calls.append(place)
+        if len(calls) == 30:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return write(handle, data, place)
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    assert "dataarray.npy: cannot be written (Disk quota exceeded); nothing" in failure(folder, capsys)
+    assert not list((folder / "out").iterdir())
+
+
+def test_the_space_of_the_array_is_taken_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    try:
+        ArrayFile.create(path, (2, 2, 50, 100, 100), np.dtype("<u2"))
+        with (tmp_path / "other").open("wb") as other:
+            os.posix_fallocate(other.fileno(), 0, 1)
+    except OSError as error:
+        pytest.skip(f"this file system sets no space aside: {error}")
+    assert path.stat().st_blocks * 512 >= path.stat().st_size > 4_000_000
+    assert not np.load(path, mmap_mode="r").any()
 
 
 def test_remains_of_a_killed_run_are_in_nobodys_way(scan: Any) -> None:

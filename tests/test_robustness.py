@@ -8,11 +8,13 @@ import ctypes
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,10 @@ from conftest import MPIRUN, ROOT, error_line
 from scans import NAMES, arguments, blob, write_edf, write_scan
 
 from lib import cli, edf
+from lib.errors import Recon3DError
 from lib.parallel import SerialComm
 from lib.sources import HeaderReader
+from lib.store import ArrayFile
 
 SHAPE = (3, 2, 4)
 
@@ -239,7 +243,7 @@ def launch(folder: Path, out: Path, ranks: int | None) -> subprocess.Popen[str]:
     )
     array = out.with_name(f".{out.name}.part") / "dataarray.npy"
     end = time.monotonic() + 60.0
-    while not (array.exists() and array.stat().st_blocks > 100):
+    while not (array.exists() and array.read_bytes()[128:].strip(b"\0")):  # more than a header and zeros
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -327,8 +331,16 @@ def test_full_disk(tmp_path: Path, small_disk: Path, run: Any, ranks: int | None
     filler = fill(small_disk)
     stdout, stderr = process.communicate(timeout=60)
     failed = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-    assert "dataarray.npy: cannot be written (No space left on device)" in error_line(failed, "getdata")
+    line = error_line(failed, "getdata")
+    assert f"{small_disk / 'out'}: cannot be written (No space left on device); nothing was kept" in line
     nothing_left(small_disk)
     filler.unlink()
     done = run("getdata.py", *options, "--no-report", ranks=ranks)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_quota_is_found_before_the_work(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk says that it has room, but not for this user."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
+    with pytest.raises(Recon3DError, match=r"array\.npy: cannot be made \(No space left .* 0\.04 GB"):
+        ArrayFile.create(small_disk / "array.npy", (2, 2, 1, 1000, 10000), np.dtype("<u1"))
