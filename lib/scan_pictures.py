@@ -113,7 +113,8 @@ def draw_histogram(overview: Overview, threshold: float | None) -> Figure:
     share = counts / max(1, overview.histogram.sum()) / widths
     plot.stairs(share, edges, color=_AFTER, fill=True, alpha=0.75)
     plot.set_xscale("log")
-    plot.set_yscale("log")
+    if counts.any():
+        plot.set_yscale("log")
     last = np.flatnonzero(counts)[-1] if counts.any() else 0
     plot.set_xlim(1, edges[min(last + 2, edges.size - 1)])
     plot.set_xlabel("counts, as stored")

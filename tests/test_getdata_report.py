@@ -96,6 +96,12 @@ def test_warnings_of_a_bad_scan(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"getdata: warning: {found.split(' / ')[1]}" in capsys.readouterr().err
 
 
+def test_a_scan_without_a_single_count(tmp_path: Path) -> None:
+    """Shutter closed: the page appears all the same, and nothing warns about logarithms."""
+    write_scan(tmp_path / "scan", SHAPE, pixels=lambda _: np.zeros((40, 48), np.uint16))
+    assert page(tmp_path).count("data:image/png;base64,") == 6
+
+
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     scan(tmp_path / "scan", np.ones(12))
     (tmp_path / "scan").rename(tmp_path / "<b>&amp;")
