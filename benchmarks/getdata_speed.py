@@ -1,6 +1,6 @@
 """Speed and memory of getdata.py: python -m benchmarks.getdata_speed [--full].
 
-Writes a scan of 42 tilt pairs x 42 omegas in frames of 2048 x 2048 and compares the cost of one more
+Writes a scan of 42 tilt pairs x 84 omegas in frames of 2048 x 2048 and compares the cost of one more
 frame (the slope between 10 omegas and all, so that start-up drops out) with a loop of np.fromfile over
 just the rows of the region of interest. Only those rows are on disk, the rest of each file is a hole,
 unless --full is given; nothing that getdata.py reads differs.
@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> str:
     """Write the scan, measure, remove it; returns the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--frames-in", help="where to put the frames (default: the system's)")
-    parser.add_argument("--frame-omegas", type=int, default=42)
+    parser.add_argument("--frame-omegas", type=int, default=84)
     parser.add_argument("--full", action="store_true", help="write whole files, 8.4 MB each")
     options, _ = parser.parse_known_args(arguments)  # other sections have options of their own
     with folder_for(options.frames_in) as folder:
