@@ -43,12 +43,25 @@ CRYSTALS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def mosaicity(
-    crystal: str, counts: float = 200.0, n: int = 40, **more: str
+    crystal: str,
+    counts: float = 200.0,
+    n: int = 40,
+    steps: tuple[float, float] = (phantoms.ROCK / phantoms.STEP, phantoms.ROLL / phantoms.STEP),
+    **more: str,
 ) -> tuple[list[str], phantoms.Case]:
-    """7 x 7 tilts, 60 omegas."""
-    place = ", ".join(more.values())
-    case = phantoms.make(peak_counts=counts, n=n, n_tilts=7, n_omega=60, crystal=CRYSTALS[crystal], **more)
-    return [f"mosaicity {place}", crystal, f"{counts:.0f}", str(n), f"{phantoms.STEP}"], case
+    """7 x 7 tilts, 60 omegas; steps are the widths of the resolution in steps of the scan."""
+    place = "".join(f", {value}" for value in more.values())
+    widths = (steps[0] * phantoms.STEP, steps[1] * phantoms.STEP)
+    case = phantoms.make(
+        peak_counts=counts, n=n, n_tilts=7, n_omega=60, crystal=CRYSTALS[crystal], widths=widths, **more
+    )
+    return [
+        f"mosaicity, {steps[0]:g} x {steps[1]:g}{place}",
+        crystal,
+        f"{counts:.0f}",
+        str(n),
+        f"{phantoms.STEP}",
+    ], case
 
 
 def rocking(
@@ -79,6 +92,15 @@ SCANS: list[Callable[[], tuple[list[str], phantoms.Case]]] = [
     lambda: mosaicity("two, one bent", mode="vertical"),
     lambda: mosaicity("bent"),
     lambda: mosaicity("one orientation"),
+    lambda: mosaicity("four subgrains", steps=(0.5, 1.5)),
+    lambda: mosaicity("two, one bent", steps=(0.5, 1.5)),
+    lambda: mosaicity("one orientation", steps=(0.5, 1.5)),
+    lambda: mosaicity("four subgrains", steps=(0.5, 1.5), frame="lab"),
+    lambda: mosaicity("four subgrains", steps=(0.7, 1.1)),
+    lambda: mosaicity("four subgrains", steps=(1.4, 2.2)),
+    lambda: mosaicity("four subgrains", steps=(0.9, 0.9)),
+    lambda: mosaicity("two, one bent", steps=(0.9, 0.9)),
+    lambda: mosaicity("two, one bent", steps=(0.5, 0.5)),
     lambda: rocking("four subgrains", 40),
     lambda: rocking("four subgrains"),
     lambda: rocking("four subgrains", 1000),

@@ -127,10 +127,10 @@ class Trial:
     views: Views
     all_pixels: bool = False
 
-    def model(self, resolution: Resolution) -> tuple[Model, OrientationGrid]:
-        """The forward model with given widths, and its orientations: those of the scan."""
+    def model(self, resolution: Resolution, refinement: int = 1) -> tuple[Model, OrientationGrid]:
+        """The forward model with given widths, and its orientations: `refinement` on a step of the scan."""
         setting, scan = self.setting, self.scan
-        grid = setting.scan_type.grid(scan.axes_deg, 1)
+        grid = setting.scan_type.grid(scan.axes_deg, refinement)
         views = []
         for k, image in enumerate(scan.images):
             matrix, shift = self.views.matrix[k], self.views.shift[k]

@@ -27,7 +27,7 @@ from .overlaps import RankExchange, fetch_halo
 from .parallel import Comm, check_alarm, together
 from .partition import block
 from .progress import Progress
-from .resolution import find_resolution
+from .resolution import find_resolution, refinement_for
 from .responses import BlockResponse
 from .setting import Setting, find_dark
 from .shape import Readings
@@ -37,7 +37,6 @@ from .uncertainty import orientation_errors
 Array = NDArray[np.float64]
 
 READINGS = tuple(key.name for key in fields(Readings))
-REFINEMENT = 2  # orientations per step of the scan, along each tilt
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
 _HULL_SIGMA = 3.0
 _HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
@@ -79,9 +78,10 @@ def reconstruct(
     with Bands(setting.scan, setting.omega_index) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         model = Model(xyz_um, exchange.views, *(setting.n_summed * level for level in dark))
-        maps, misfits = _iterate(setting, model, resolution, exchange, comm, quiet)
-    readings = _read(setting, hull, shares, voxels, maps, comm)
-    first = _with_response(setting, replace(model, views=model.views[:1]), REFINEMENT, resolution).views[0]
+        refinement = refinement_for(setting, resolution)
+        maps, misfits = _iterate(setting, model, resolution, refinement, exchange, comm, quiet)
+    readings = _read(setting, hull, shares, voxels, maps, refinement, comm)
+    first = _with_response(setting, replace(model, views=model.views[:1]), refinement, resolution).views[0]
     counts = float(np.mean(first.response.seen))
     return hull, shares, readings, Outcome(resolution, setting.scan_type.widths, misfits, counts)
 
@@ -175,6 +175,7 @@ def _iterate(
     setting: Setting,
     model: Model,
     resolution: Resolution,
+    refinement: int,
     exchange: RankExchange,
     comm: Comm,
     quiet: bool,
@@ -190,12 +191,12 @@ def _iterate(
             progress.advance(done)
 
         rough = _with_response(setting, model, 1, resolution)
-        grid, finer = _grid(setting, 1), _grid(setting, REFINEMENT)
+        grid, finer = _grid(setting, 1), _grid(setting, refinement)
         maps = mlem.constant(rough, grid.n_pairs, exchange)
         maps, _ = mlem.maximise(rough, maps, 1, n_subsets, exchange, advance)
         with threadpool_limits(1):  # ranks that share cores must not spin on them
             maps = maps.refined(grid, finer, mlem.NOTHING)
-        fine = _with_response(setting, model, REFINEMENT, resolution)
+        fine = _with_response(setting, model, refinement, resolution)
         maps, misfits = mlem.maximise(fine, maps, iterations, n_subsets, exchange, advance)
         progress.finish()
     return maps, misfits
@@ -207,6 +208,7 @@ def _read(
     shares: list[range],
     voxels: NDArray[np.int64],
     maps: Maps,
+    refinement: int,
     comm: Comm,
 ) -> Array:
     """READINGS (n_readings, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
@@ -219,7 +221,7 @@ def _read(
     index = np.full((last_layer - first_layer + 1, *layered[1:]), -1, dtype=np.int64)
     index.reshape(-1)[around - first_layer * hull.n_in_layer] = np.arange(around.size)
     ijk = np.stack(np.unravel_index(voxels - first_layer * hull.n_in_layer, index.shape), axis=1)
-    return np.stack(astuple(shape.read_maps(maps, index, ijk, _grid(setting, REFINEMENT))))
+    return np.stack(astuple(shape.read_maps(maps, index, ijk, _grid(setting, refinement))))
 
 
 def finish(
@@ -235,7 +237,8 @@ def finish(
     unsure: Array | float = 0.0
     if kind.of_strain:
         inside, unsure = _at_surface(inside, mask)
-    errors = orientation_errors(inside, mask, setting.steps_deg, kind.grid_pull, one_for_two=kind.one_for_two)
+    pull = kind.pull(outcome.resolution, setting.usual_step_deg)
+    errors = orientation_errors(inside, mask, setting.steps_deg, pull, one_for_two=kind.one_for_two)
     found = {
         **_tilts(setting, inside, (np.hypot(errors[0], unsure), errors[1])),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),

@@ -29,7 +29,7 @@ OMEGAS_PER_SUBSET = 8
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
 _FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this
-_FEW_SCANNED = 8  # times as many orientations as scanned positions: K goes before P then
+_FEW_SCANNED = 16  # times as many orientations as scanned positions: K goes before P then
 _STILL = 2e-2  # relative change of the misfit at which the iterations stop
 
 

@@ -7,6 +7,8 @@ maximum at the right widths. A coarse volume and a few omegas suffice for that.
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -23,10 +25,12 @@ Array = NDArray[np.float64]
 _N_OMEGA = 24
 _PIXELS_ACROSS = 32
 _ITERATIONS, _SUBSETS = 3, 4
+_NARROW = 1.1  # steps of the scan
 _START = (1.0, 1.4)  # widths in steps of the scan
-_EVALUATIONS = 24
+_EVALUATIONS, _MORE_EVALUATIONS = 24, 14
 _FACTOR = 1.3  # between the first trials
-_BLUR_STEPS = 0.57  # with which a trial, on the positions of the scan alone, finds the true widths
+REFINEMENT, _FINER = 2, 3  # orientations per step of the scan, along each tilt
+_BLUR_STEPS = {1: 0.57, REFINEMENT: 0.68}  # with which a trial finds the true widths, by refinement
 _BROAD = 5e-3  # per count: what a width that is broader by a factor of e may cost
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
@@ -44,8 +48,24 @@ def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], com
             xyz_um = _coarse_voxels(setting, hull, scan.factor)
             trial = Trial(setting, scan, xyz_um, scan.views(setting.views))
             found = _search(setting, trial, given)
+            if _is_narrow(setting, found) and setting.scan_type.unknown[1]:  # too narrow for a grid of steps
+                found = _search(setting, trial, given, REFINEMENT, found)
     result: Resolution = comm.bcast(found)
     return result
+
+
+def refinement_for(setting: Setting, resolution: Resolution) -> int:
+    """How many orientations on a step of the scan, along each tilt, do a scan of this resolution justice.
+
+    More where it is hardly wider than a step, so that those amid two positions are seen faintly, if the data
+    can tell so many apart.
+    """
+    finer = _is_narrow(setting, resolution) and setting.scan_type.sees_around(resolution)
+    return _FINER if finer else REFINEMENT
+
+
+def _is_narrow(setting: Setting, resolution: Resolution) -> bool:
+    return min(resolution.rocking, resolution.rolling) < _NARROW * setting.usual_step_deg
 
 
 def _given(setting: Setting) -> tuple[float | None, float | None]:
@@ -59,10 +79,19 @@ def _given(setting: Setting) -> tuple[float | None, float | None]:
     return given[0], np.inf if roll is None and kind.name == "rocking" else roll
 
 
-def _deviance(trial: Trial, resolution: Resolution) -> float:
-    """How badly given widths explain the scan: minus the log likelihood per count after few iterations."""
-    model, grid = trial.model(resolution.sharpened(_BLUR_STEPS * trial.setting.usual_step_deg))
-    return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
+def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
+    """How badly given widths explain the scan: minus the log likelihood per count after few iterations.
+
+    On a finer grid narrow widths would explain the noise as well: every third omega is then left out of
+    the reconstruction, and it is these that it must explain.
+    """
+    blur = _BLUR_STEPS[refinement] * trial.setting.usual_step_deg
+    model, grid = trial.model(resolution.sharpened(blur), refinement)
+    if refinement == 1:
+        return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
+    others = [view for k, view in enumerate(model.views) if k % 3]
+    maps = coarse.maximise(replace(model, views=others), grid, _ITERATIONS, _SUBSETS)
+    return replace(model, views=model.views[::3]).deviance(maps)
 
 
 def _coarse_voxels(setting: Setting, hull: Hull, factor: int) -> Array:
@@ -75,8 +104,14 @@ def _coarse_voxels(setting: Setting, hull: Hull, factor: int) -> Array:
     return sums / np.bincount(which)[:, None]
 
 
-def _search(setting: Setting, trial: Trial, given: tuple[float | None, float | None]) -> Resolution:
-    """Minimise the deviance over the widths that are not given.
+def _search(
+    setting: Setting,
+    trial: Trial,
+    given: tuple[float | None, float | None],
+    refinement: int = 1,
+    found: Resolution | None = None,
+) -> Resolution:
+    """Minimise the deviance over the widths that are not given, from those found before.
 
     Equal widths do not turn in the sample frame; narrower ones with broader orientations then explain the
     scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken.
@@ -93,12 +128,19 @@ def _search(setting: Setting, trial: Trial, given: tuple[float | None, float | N
             )
         return Resolution(values[0], values[1])
 
-    start = np.log([_START[i] * steps[i] for i in free])
-    simplex = np.vstack([start, start + np.log(_FACTOR) * np.eye(len(free))])
+    before = (_START[0] * steps[0], _START[1] * steps[1]) if found is None else astuple(found)
+    start = np.log([before[i] for i in free])
+    side = np.log(_FACTOR) * (1.0 if found is None else -1.0)
+    simplex = np.vstack([start, start + side * np.eye(len(free))])
     best = minimize(
-        lambda x: _deviance(trial, widths(x)) - _BROAD * x.sum(),
+        lambda x: _deviance(trial, widths(x), refinement) - _BROAD * x.sum(),
         start,
         method="Nelder-Mead",
-        options={"maxfev": _EVALUATIONS, "initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-6},
+        options={
+            "maxfev": _EVALUATIONS if found is None else _MORE_EVALUATIONS,
+            "initial_simplex": simplex,
+            "xatol": 0.05,
+            "fatol": 1e-6,
+        },
     )
     return widths(best.x)

@@ -35,7 +35,9 @@ Axes = tuple[Array, Array]
 Response = Callable[[str, Axes, OrientationGrid, Resolution, float], NDArray[np.float32]]
 
 SCANS = ("mosaicity", "rocking", "strain", "rocking_strain")
-_ALL_ROUND, _ROCKED, _IN_LINE = 0.009, 0.006, 0.02  # steps by which the grid pulls, found on phantoms
+_ALL_ROUND, _ROCKED, _IN_LINE = 0.006, 0.003, 0.02  # steps by which the grid pulls, found on phantoms
+_MISPLACED = {True: 0.1, False: 1.5}  # steps, by whether the resolution turns; found on phantoms
+_AS_GOOD_AS_EQUAL = 1.1  # of two widths, the broader over the narrower
 _ONE = np.zeros(1)  # the axis of something that is not scanned, or not known
 
 
@@ -124,6 +126,30 @@ class ScanType:
     def one_for_two(self) -> bool:
         """Whether one scanned angle tells of two tilts."""
         return self.name == "rocking" and self.tilt_frame == "lab"
+
+    def sees_around(self, resolution: Resolution) -> bool:
+        """Whether an orientation is seen along different lines at different omegas.
+
+        Its map can then be finer than the steps of the scan. Equal widths do not turn in the sample frame.
+        """
+        narrow, broad = sorted((resolution.rocking, resolution.rolling))
+        if not self.unknown[1] or narrow == 0.0:
+            return False
+        return self.tilt_frame == "lab" or broad > _AS_GOOD_AS_EQUAL * narrow
+
+    def pull(self, resolution: Resolution, step: float) -> float:
+        """Error in steps that the positions of the grid make.
+
+        What is narrower than a step is hard to place within it: the first harmonic of a Gaussian sampled
+        in steps says how much of its place is lost, most of all where the resolution does not turn.
+        """
+        narrow, broad = sorted((resolution.rocking, resolution.rolling))
+        if not self.unknown[1] or self.one_for_two or narrow == 0.0:
+            return self.grid_pull
+        turns = self.sees_around(resolution)
+        sigma = (narrow if turns else (narrow * broad) ** 0.5) / step / (8.0 * np.log(2.0)) ** 0.5
+        misplaced = _MISPLACED[turns] * np.exp(-2.0 * (np.pi * sigma) ** 2)
+        return float(np.hypot(self.grid_pull, misplaced))
 
     def two_theta_axis(self, scanned_shape: tuple[int, int]) -> int:
         """The axis of the array along which 2theta runs, in a scan of strain."""

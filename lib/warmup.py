@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import iterate, kernels, map_kernels, mlem, shape
+from . import kernels, map_kernels, mlem, shape
 from .backprojection import Backprojection, PairTurns, PixelSet, pixel_boxes
 from .maps import Maps
 from .mlem import Model, NoExchange, View
+from .resolution import REFINEMENT
 from .responses import BlockResponse
 from .setting import Setting
 
@@ -78,7 +79,7 @@ def _fit_one_voxel(setting: Setting, counts: NDArray[Any]) -> None:
     hit, cover = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.float32)
     kernels.mark_pixels(xyz, matrix, shift, (1, 1), hit, cover)
     pixels, measured = np.flatnonzero(hit), setting.measured(0)
-    for refinement in (1, iterate.REFINEMENT):  # K may come before P or after it
+    for refinement in (1, REFINEMENT):  # K may come before P or after it
         grid = setting.scan_type.grid(setting.relative_axes_deg(), refinement)
         response = BlockResponse.of(np.ones((setting.n_pairs, grid.n_pairs), dtype=np.float32))
         view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)

@@ -96,10 +96,11 @@ def make(
     seed: int = 0,
     read_noise: float = 0.0,
     crystal: Callable[[np.ndarray], np.ndarray] = orientation,
+    widths: tuple[float, float] = (ROCK, ROLL),
 ) -> Case:
     """A scan of the grain over a full turn; peak_counts is about that of its brightest pixel.
 
-    crystal gives the orientations (n, 2) of points (n, 3).
+    crystal gives the orientations (n, 2) of points (n, 3), widths are the FWHM of rocking and rolling.
     """
     rng = np.random.default_rng(seed)
     size = 10.0
@@ -115,7 +116,7 @@ def make(
         pixel = ix * roi[1] + iy
         for i, j in np.ndindex(n_tilts, n_tilts):
             rock, roll = deviations(mode, frame, np.array([tilts[i], tilts[j]]), ab, w)
-            weight = np.exp(-4 * np.log(2) * ((rock / ROCK) ** 2 + (roll / ROLL) ** 2))
+            weight = np.exp(-4 * np.log(2) * ((rock / widths[0]) ** 2 + (roll / widths[1]) ** 2))
             counts[i, j, k] = np.bincount(pixel, weight, roi[0] * roi[1]).reshape(roi)
     counts = rng.poisson(counts * (peak_counts / counts.max())).astype(float)
     counts += rng.normal(0, read_noise, counts.shape) if read_noise else 0.0

@@ -16,6 +16,7 @@ from lib.bands import Bands
 from lib.errors import Recon3DError
 from lib.initfile import read_initfile
 from lib.maps import Maps
+from lib.resolution import REFINEMENT
 from lib.scan_types import SCANS, check_scan, guess_scan, scan_types
 from lib.shape import surface_shift
 from lib.strain import strain_fields, strain_per_degree
@@ -103,9 +104,9 @@ def test_projection_and_backprojection_are_adjoint(tmp_path, name, frame, mode):
         n_scanned = max(here.scanned_shape) if name != "mosaicity" else n_1 * n_2
         assert shapes == [(view.pixels.size, n_scanned) for view in views]
         model = iterate._with_response(
-            here, mlem.Model(xyz, views, 0.0, 0.0), iterate.REFINEMENT, Resolution(0.03, 0.06)
+            here, mlem.Model(xyz, views, 0.0, 0.0), REFINEMENT, Resolution(0.03, 0.06)
         )
-        n_pairs = here.scan_type.grid(here.relative_axes_deg(), iterate.REFINEMENT).n_pairs
+        n_pairs = here.scan_type.grid(here.relative_axes_deg(), REFINEMENT).n_pairs
         maps = Maps.full(300, n_pairs, 1.0)
         maps.values[:] *= rng.random(maps.values.shape)
         for view, shape in zip(model.views, shapes, strict=True):
