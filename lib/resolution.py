@@ -28,6 +28,7 @@ _ITERATIONS, _SUBSETS = 3, 4
 _NARROW = 1.1  # steps of the scan
 _START = (1.0, 1.4)  # widths in steps of the scan
 _EVALUATIONS, _MORE_EVALUATIONS = 24, 14
+_FEWEST_JUDGES = 3  # omegas that are left out
 _FACTOR = 1.3  # between the first trials
 REFINEMENT, _FINER = 2, 3  # orientations per step of the scan, along each tilt
 _BLUR_STEPS = {1: 0.57, REFINEMENT: 0.68}  # with which a trial finds the true widths, by refinement
@@ -87,11 +88,12 @@ def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
     """
     blur = _BLUR_STEPS[refinement] * trial.setting.usual_step_deg
     model, grid = trial.model(resolution.sharpened(blur), refinement)
-    if refinement == 1:
+    judges = [view for k, view in enumerate(model.views) if k % 3 == 1]
+    if refinement == 1 or len(judges) < _FEWEST_JUDGES:
         return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
-    others = [view for k, view in enumerate(model.views) if k % 3]
+    others = [view for k, view in enumerate(model.views) if k % 3 != 1]
     maps = coarse.maximise(replace(model, views=others), grid, _ITERATIONS, _SUBSETS)
-    return replace(model, views=model.views[::3]).deviance(maps)
+    return replace(model, views=judges).deviance(maps)
 
 
 def _coarse_voxels(setting: Setting, hull: Hull, factor: int) -> Array:

@@ -237,6 +237,14 @@ def test_resolution_narrower_than_a_step(tmp_path, frame):
     assert 1.4 < facts["roll_width_deg"] / phantoms.STEP < 1.8
 
 
+@pytest.mark.parametrize("n_omega", [1, 4])
+def test_a_narrow_resolution_from_a_few_omegas(tmp_path, n_omega):
+    """Too few to leave any out for judging the widths."""
+    case = phantoms.make(n_omega=n_omega, widths=(0.5 * phantoms.STEP, 1.5 * phantoms.STEP))
+    _, _, facts = solved(tmp_path, case)
+    assert 0.2 * phantoms.STEP < facts["rock_width_deg"] < 3 * phantoms.STEP
+
+
 def test_narrow_resolution_that_does_not_turn_is_stated_as_an_error(tmp_path):
     """Equal widths in the sample frame: within a step, the data do not say where a voxel diffracts."""
     width = 0.9 * phantoms.STEP
