@@ -50,7 +50,7 @@ def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], com
             trial = Trial(setting, scan, xyz_um, scan.views(setting.views))
             found = _search(setting, trial, given)
             if _is_narrow(setting, found) and setting.scan_type.unknown[1]:  # too narrow for a grid of steps
-                found = _search(setting, trial, given, REFINEMENT, found)
+                found = _search(setting, trial, given, found)
     result: Resolution = comm.bcast(found)
     return result
 
@@ -66,7 +66,7 @@ def refinement_for(setting: Setting, resolution: Resolution) -> int:
 
 
 def _is_narrow(setting: Setting, resolution: Resolution) -> bool:
-    return min(resolution.rocking, resolution.rolling) < _NARROW * setting.usual_step_deg
+    return 0.0 < resolution.narrow < _NARROW * setting.usual_step_deg
 
 
 def _given(setting: Setting) -> tuple[float | None, float | None]:
@@ -110,10 +110,9 @@ def _search(
     setting: Setting,
     trial: Trial,
     given: tuple[float | None, float | None],
-    refinement: int = 1,
     found: Resolution | None = None,
 ) -> Resolution:
-    """Minimise the deviance over the widths that are not given, from those found before.
+    """Minimise the deviance over the widths that are not given; again, finer, from those found before.
 
     Equal widths do not turn in the sample frame; narrower ones with broader orientations then explain the
     scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken.
@@ -130,19 +129,18 @@ def _search(
             )
         return Resolution(values[0], values[1])
 
-    before = (_START[0] * steps[0], _START[1] * steps[1]) if found is None else astuple(found)
+    if found is None:
+        before = (_START[0] * steps[0], _START[1] * steps[1])
+        refinement, factor, evaluations = 1, _FACTOR, _EVALUATIONS
+    else:
+        before = astuple(found)
+        refinement, factor, evaluations = REFINEMENT, 1.0 / _FACTOR, _MORE_EVALUATIONS
     start = np.log([before[i] for i in free])
-    side = np.log(_FACTOR) * (1.0 if found is None else -1.0)
-    simplex = np.vstack([start, start + side * np.eye(len(free))])
+    simplex = np.vstack([start, start + np.log(factor) * np.eye(len(free))])
     best = minimize(
         lambda x: _deviance(trial, widths(x), refinement) - _BROAD * x.sum(),
         start,
         method="Nelder-Mead",
-        options={
-            "maxfev": _EVALUATIONS if found is None else _MORE_EVALUATIONS,
-            "initial_simplex": simplex,
-            "xatol": 0.05,
-            "fatol": 1e-6,
-        },
+        options={"maxfev": evaluations, "initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-6},
     )
     return widths(best.x)

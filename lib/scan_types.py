@@ -132,10 +132,9 @@ class ScanType:
 
         Its map can then be finer than the steps of the scan. Equal widths do not turn in the sample frame.
         """
-        narrow, broad = sorted((resolution.rocking, resolution.rolling))
-        if not self.unknown[1] or narrow == 0.0:
+        if not self.unknown[1] or resolution.narrow == 0.0:
             return False
-        return self.tilt_frame == "lab" or broad > _AS_GOOD_AS_EQUAL * narrow
+        return self.tilt_frame == "lab" or resolution.broad > _AS_GOOD_AS_EQUAL * resolution.narrow
 
     def pull(self, resolution: Resolution, step: float) -> float:
         """Error in steps that the positions of the grid make.
@@ -143,11 +142,12 @@ class ScanType:
         What is narrower than a step is hard to place within it: the first harmonic of a Gaussian sampled
         in steps says how much of its place is lost, most of all where the resolution does not turn.
         """
-        narrow, broad = sorted((resolution.rocking, resolution.rolling))
+        narrow = resolution.narrow
         if not self.unknown[1] or self.one_for_two or narrow == 0.0:
             return self.grid_pull
         turns = self.sees_around(resolution)
-        sigma = (narrow if turns else (narrow * broad) ** 0.5) / step / (8.0 * np.log(2.0)) ** 0.5
+        width = narrow if turns else (narrow * resolution.broad) ** 0.5
+        sigma = width / step / (8.0 * np.log(2.0)) ** 0.5
         misplaced = _MISPLACED[turns] * np.exp(-2.0 * (np.pi * sigma) ** 2)
         return float(np.hypot(self.grid_pull, misplaced))
 

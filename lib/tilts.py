@@ -155,6 +155,16 @@ class Resolution:
     rocking: float
     rolling: float
 
+    @property
+    def narrow(self) -> float:
+        """The smaller of the widths."""
+        return min(self.rocking, self.rolling)
+
+    @property
+    def broad(self) -> float:
+        """The larger of the widths."""
+        return max(self.rocking, self.rolling)
+
     def sharpened(self, blur: float) -> Resolution:
         """The resolution with which to unfold a scan, so that what comes out is blurred.
 
