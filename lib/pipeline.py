@@ -90,6 +90,8 @@ class Pipeline:
         self.counts.saturated += self.n_saturated
         level = self._background.of_omega(self._omegas[number])
         if self._plain and raw.dtype == np.uint16:
+            if level is None:
+                return np.ascontiguousarray(raw.T)
             rounded = self._round(level)
             if rounded.fits:
                 self.counts.clipped_low += rounded.subtract_turned(raw, self._out)
@@ -105,11 +107,11 @@ class Pipeline:
         raw, _ = self._reader.read(number)
         return float(self._subtract(raw, self._background.of_omega(self._omegas[number]), count=False).sum())
 
-    def _round(self, level: NDArray[np.float64] | None) -> RoundedBackground:
+    def _round(self, level: NDArray[np.float64]) -> RoundedBackground:
         """The background prepared for integers; prepared again only when it changes."""
         known, rounded = self._rounded
         if rounded is None or known is not level:
-            rounded = RoundedBackground(np.zeros(self._out.T.shape) if level is None else level)
+            rounded = RoundedBackground(level)
             self._rounded = (level, rounded)
         return rounded
 
