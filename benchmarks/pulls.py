@@ -125,7 +125,7 @@ def measure(case: phantoms.Case) -> list[str]:
     )
     dice, deviation = phantoms.judge(case, mask, orientation)
     error, step = deviation * phantoms.STEP, float(np.diff(case.tilt1[:2])[0])
-    pull = np.abs(error / std[mask & case.mask])
+    pull = np.abs(phantoms.pulls(case, mask, orientation, std))
     widths = 1.4826 * np.median(pull, axis=0)
     return [
         f"{dice:.3f}",

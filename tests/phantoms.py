@@ -141,6 +141,12 @@ def judge(case: Case, mask: np.ndarray, found: np.ndarray) -> tuple[float, np.nd
     return dice, (found[both] - case.orientation[both]) / STEP
 
 
+def pulls(case: Case, mask: np.ndarray, found: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Error over stated error, (n, 2), where mask and truth agree."""
+    both = mask & case.mask
+    return (found[both] - case.orientation[both]) / std[both]
+
+
 TWO_THETA = 0.005 * (np.arange(7) - 3.0)
 SUBGRAINS = np.array([[0.04, 0.02], [-0.03, 0.035], [-0.035, -0.03], [0.02, -0.045]])  # a, b in deg
 

@@ -145,9 +145,7 @@ def test_phantom(tmp_path, run: Run, name):
     dice, deviation = phantoms.judge(case, mask, found)
     assert dice > 0.97
     assert np.median(np.linalg.norm(deviation, axis=1)) < 0.1
-    pull = (
-        deviation * phantoms.STEP / np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1)[mask & case.mask]
-    )
+    pull = phantoms.pulls(case, mask, found, np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1))
     assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.6
     assert np.isnan(found[~mask]).all()
 
@@ -223,7 +221,7 @@ def solved(folder, case: phantoms.Case) -> tuple[np.ndarray, np.ndarray, dict[st
         np.stack([found[f"{name}{kind}"] for name in ("tilt1", "tilt2")], -1) for kind in ("", "_std")
     )
     _, deviation = phantoms.judge(case, mask, orientation)
-    return deviation, deviation * phantoms.STEP / std[mask & case.mask], facts
+    return deviation, phantoms.pulls(case, mask, orientation, std), facts
 
 
 @pytest.mark.parametrize("frame", ["sample", "lab"])

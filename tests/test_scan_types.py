@@ -121,12 +121,6 @@ def test_projection_and_backprojection_are_adjoint(tmp_path, name, frame, mode):
             )
 
 
-def pulls(case: phantoms.Case, mask: np.ndarray, found: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Error over stated error, (n, 2)."""
-    both = mask & case.mask
-    return (found[both] - case.orientation[both]) / std[both]
-
-
 @pytest.mark.parametrize(("mode", "turn"), [("horizontal", 360.0), ("vertical", 180.0)])
 def test_rocking_phantom(tmp_path, run: Run, mode, turn):
     """Both tilts from one, with nothing but the method and the scan given."""
@@ -137,7 +131,7 @@ def test_rocking_phantom(tmp_path, run: Run, mode, turn):
     dice, deviation = phantoms.judge(case, mask, found)
     assert dice > 0.97
     assert np.median(np.linalg.norm(deviation, axis=1)) < 0.06
-    pull = pulls(case, mask, found, np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1))
+    pull = phantoms.pulls(case, mask, found, np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1))
     assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.5
     assert np.isnan(found[~mask]).all()
 
