@@ -38,7 +38,6 @@ from getdata_scan import (
 from lib import cli
 from lib.parallel import SerialComm
 from lib.sources import RoiReader
-from lib.store import ArrayFile
 
 # ---- Duplicates ----
 
@@ -162,18 +161,6 @@ def test_a_frame_that_cannot_be_written(
     monkeypatch.setattr(os, "pwrite", refuse)
     assert "dataarray.npy: cannot be written (Disk quota exceeded); nothing" in failure(folder, capsys)
     assert not list((folder / "out").iterdir())
-
-
-def test_the_space_of_the_array_is_taken_at_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "a.npy"
-    try:
-        ArrayFile.create(path, (2, 2, 50, 100, 100), np.dtype("<u2"))
-        with (tmp_path / "other").open("wb") as other:
-            os.posix_fallocate(other.fileno(), 0, 1)
-    except OSError as error:
-        pytest.skip(f"this file system sets no space aside: {error}")
-    assert path.stat().st_blocks * 512 >= path.stat().st_size > 4_000_000
-    assert not np.load(path, mmap_mode="r").any()
 
 
 def test_remains_of_a_killed_run_are_in_nobodys_way(scan: Any) -> None:

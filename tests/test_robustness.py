@@ -339,6 +339,13 @@ def test_full_disk(tmp_path: Path, small_disk: Path, run: Any, ranks: int | None
     assert done.returncode == 0, done.stderr
 
 
+def test_the_space_of_the_array_is_taken_at_the_start(small_disk: Path) -> None:
+    path = small_disk / "array.npy"
+    ArrayFile.create(path, (2, 2, 50, 100, 100), np.dtype("<u2"))
+    assert path.stat().st_blocks * 512 >= path.stat().st_size > 4_000_000
+    assert not np.load(path, mmap_mode="r").any()
+
+
 def test_a_quota_is_found_before_the_work(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk says that it has room, but not for this user."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
