@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 MODULES = sorted((ROOT / "lib").glob("*.py"))
+TESTS = sorted((ROOT / "tests").glob("*.py"))
 PURE = (
     "geometry",
     "tilts",
@@ -95,7 +96,7 @@ def test_only_relative_imports_inside_the_package(path):
             assert {module or name for name in names} <= own | {"__version__"}
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in MODULES])
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in (*MODULES, *TESTS)])
 def test_no_module_is_longer_than_400_lines(path):
     assert len(path.read_text().splitlines()) <= 400
 
