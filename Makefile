@@ -18,10 +18,10 @@ INIT := examples/init_example.txt
 
 demo: .venv
 	rm -rf demo
-	$(MPIRUN) -m lib.simulate $(INIT)
+	$(MPIRUN) -m lib simulate $(INIT)
 	$(MPIRUN) getdata.py demo/raw grain_ demo/raw dark_ 48,40 90,76 demo array
 	$(MPIRUN) recon3d.py $(INIT)
-	$(BIN)/python -m lib.compare $(INIT)
+	$(BIN)/python -m lib compare $(INIT)
 
 lint: .venv
 	$(BIN)/ruff check .

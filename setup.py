@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "lib" / "__init__.py").read_text())[1]
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "lib" / "version.py").read_text())[1]
 
 setup(
     name="recon3d",
@@ -17,8 +17,8 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     package_dir={"recon3d_lib": "lib"},
-    packages=["recon3d_lib"],
-    package_data={"recon3d_lib": ["*.js"]},
+    packages=["recon3d_lib", *(f"recon3d_lib.{room}" for room in find_packages("lib"))],
+    package_data={"recon3d_lib.page": ["*.js"]},
     install_requires=[
         "numpy>=1.24",
         "scipy>=1.10",

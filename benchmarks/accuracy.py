@@ -18,12 +18,14 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib import reconstruction, shape, simulate
-from lib.compare import dice, orientation_error
-from lib.initfile import parse
-from lib.parallel import SerialComm
-from lib.parameters import Parameters
-from lib.setting import prepare
+from lib import reconstruction
+from lib.initfile.parameters import Parameters
+from lib.initfile.parse import parse
+from lib.mlem import shape
+from lib.parallel.communicator import SerialComm
+from lib.scan.setting import prepare
+from lib.simulation import simulate
+from lib.simulation.compare import dice, orientation_error
 
 STEP = 0.035
 INIT = """

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.cli import recon3d
-from lib.parallel import world
+from lib.parallel.communicator import world
 
 
 class CountingComm:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import INIT, paper_keys, write_init
-from lib.geometry import roi_center
-from lib.initfile import read_initfile
-from lib.phantom import Phantom
-from lib.store import ARRAY, ArrayFile, write_axes
+from lib.initfile.parse import read_initfile
+from lib.physics.geometry import roi_center
+from lib.scan.store import ARRAY, ArrayFile, write_axes
+from lib.simulation.phantom import Phantom
 
 SHAPE = (11, 11, 226, 300, 300)
 NOISE = 2.0  # rms counts

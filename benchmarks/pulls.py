@@ -15,12 +15,12 @@ import numpy as np
 
 from benchmarks.common import ROOT, table
 from lib import reconstruction
-from lib.initfile import read_initfile
-from lib.parallel import SerialComm
-from lib.setting import prepare
+from lib.initfile.parse import read_initfile
+from lib.parallel.communicator import SerialComm
+from lib.scan.setting import prepare
 
 sys.path.insert(0, str(ROOT / "tests"))
-import phantoms  # noqa: E402 - after its folder
+from tests import phantoms  # noqa: E402 - after its folder
 
 
 def flat(r: np.ndarray) -> np.ndarray:

@@ -20,32 +20,36 @@ import scipy.sparse
 
 from benchmarks import paper_scan
 from benchmarks.common import INIT, ROOT, best, table
-from lib.backprojection import Backprojection, PixelSet, pixel_boxes, project
-from lib.initfile import read_initfile
-from lib.setting import Setting, prepare
-from lib.store import ARRAY
+from lib.backprojection.sums import Backprojection
+from lib.initfile.parse import read_initfile
+from lib.projection.views import PixelSet, pixel_boxes, project
+from lib.scan.setting import Setting, prepare
+from lib.scan.store import ARRAY
 
 
 def kernel_section(setting: Setting) -> str:
     """Eight omegas of random maps, one layer-ordered block of voxels in the grain."""
     rng = np.random.default_rng(0)
-    n = min(8, len(setting.views))
-    views, block = setting.views[:n], setting.volume
+    n = min(8, len(setting.projector.views))
+    views, block = setting.projector.views[:n], setting.projector.volume
     grid = np.arange(block.n_voxels).reshape(block.shape)
     low, high = (np.array(block.shape) * s // 10 for s in (3, 7))
     chosen = grid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].ravel()
     boxes = pixel_boxes(views, block, chosen)
     n_pixels = boxes[:, 2] * boxes[:, 3]
-    flat = rng.integers(0, 300, (n_pixels.sum(), setting.n_pairs)).astype(np.uint16)
+    flat = rng.integers(0, 300, (n_pixels.sum(), setting.measurement.n_pairs)).astype(np.uint16)
     first = np.concatenate([[0], np.cumsum(n_pixels)[:-1]])
-    points = np.stack([setting.grid_um[i][j] for i, j in enumerate(np.unravel_index(chosen, block.shape))], 1)
+    points = np.stack(
+        [setting.projector.volume.axes_um[i][j] for i, j in enumerate(np.unravel_index(chosen, block.shape))],
+        1,
+    )
     px = np.rint(project(views, points)).astype(np.int64)
     rows = (
         first[:, None] + (px[..., 0] - boxes[:, None, 0]) * boxes[:, None, 3] + px[..., 1] - boxes[:, None, 1]
     )
-    sums = Backprojection(block, setting.n_pairs, flat.dtype, 8.0, chosen)
+    sums = Backprojection(block, setting.measurement.n_pairs, flat.dtype, 8.0, chosen)
     pixels = PixelSet(flat, boxes, first)
-    total = np.zeros((chosen.size, setting.n_pairs), dtype=np.float32)
+    total = np.zeros((chosen.size, setting.measurement.n_pairs), dtype=np.float32)
     values = flat.astype(np.float32)
     matrix = scipy.sparse.csr_matrix(
         (np.ones(rows.size, np.float32), (np.tile(np.arange(chosen.size), n), rows.ravel())),
@@ -64,12 +68,12 @@ def kernel_section(setting: Setting) -> str:
     sums.add(views, pixels)
     stream = np.ones(1 << 27, dtype=np.uint8)
     bandwidth = stream.nbytes / best(lambda: stream.view(np.uint64).max())
-    updates = rows.size * setting.n_pairs
+    updates = rows.size * setting.measurement.n_pairs
     found = {
         "recon3d (sums and lit counts)": (updates / best(lambda: sums.add(views, pixels)), 2),
         "numpy take + add (float32, sums only)": (updates / best(take_add), 4),
         "scipy.sparse CSR x dense (float32, sums only)": (updates / best(lambda: matrix @ values), 4),
-        "plain loop over voxels and omegas": (200 * n * setting.n_pairs / best(loop), 4),
+        "plain loop over voxels and omegas": (200 * n * setting.measurement.n_pairs / best(loop), 4),
     }
     lines = [
         [name, f"{rate / 1e9:.3f}", f"{rate * size / bandwidth:.0%}"] for name, (rate, size) in found.items()
@@ -85,9 +89,13 @@ def plain_loop(setting: Setting, folder: Path, n_sample: int = 60) -> list[tuple
     """
     array = np.load(folder / ARRAY)
     rng = np.random.default_rng(1)
-    middle = [g[np.abs(g) < 0.7 * np.abs(g).max()] for g in setting.grid_um]
+    middle = [g[np.abs(g) < 0.7 * np.abs(g).max()] for g in setting.projector.volume.axes_um]
     points = np.stack([rng.choice(g, n_sample) for g in middle], axis=1)
-    matrix, shift, n = setting.views.matrix, setting.views.shift, len(setting.views)
+    matrix, shift, n = (
+        setting.projector.views.matrix,
+        setting.projector.views.shift,
+        len(setting.projector.views),
+    )
     marks = [(time.perf_counter(), time.process_time())]
     for point in points:
         total = np.zeros(array.shape[:2])
@@ -99,7 +107,7 @@ def plain_loop(setting: Setting, folder: Path, n_sample: int = 60) -> list[tuple
         x, y = np.rint(matrix @ point + shift).astype(int).T
         array[:, :, np.arange(n), x, y].sum(axis=-1)
     marks.append((time.perf_counter(), time.process_time()))
-    scale = setting.volume.n_voxels / n_sample / 2
+    scale = setting.projector.volume.n_voxels / n_sample / 2
     return [((c[0] - a[0]) * scale, (c[1] - a[1]) * scale) for a, c in zip(marks, marks[1:], strict=False)]
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lib import reconstruction, simulate
-from lib.compare import dice
-from lib.initfile import read_initfile
-from lib.parallel import SerialComm
+from lib import reconstruction
+from lib.initfile.parse import read_initfile
+from lib.parallel.communicator import SerialComm
+from lib.simulation import simulate
+from lib.simulation.compare import dice
 
 PHOTONS = 6e6  # of a whole scan
 N = 30  # voxels along each side

@@ -1,4 +1,4 @@
-"""Draw docs/geometry.png: the two scattering geometries, from the rotations of lib/geometry.py."""
+"""Draw docs/geometry.png: the two scattering geometries, from the rotations of lib/physics/geometry.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from lib.geometry import SCATTERING_VECTOR, rotation  # noqa: E402
+from lib.physics.geometry import SCATTERING_VECTOR, rotation  # noqa: E402
 
 THETA = np.radians(14.0)  # larger than usual, to be seen
 

@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from lib import reconstruct, simulate  # noqa: E402
-from lib.initfile import from_keys  # noqa: E402
-from lib.parameters import Parameters  # noqa: E402
-from lib.volume import Volume  # noqa: E402
+from lib import reconstruct  # noqa: E402
+from lib.initfile.parameters import Parameters  # noqa: E402
+from lib.initfile.parse import from_keys  # noqa: E402
+from lib.result.volume import Volume  # noqa: E402
+from lib.simulation import simulate  # noqa: E402
 
 KEYS: dict[str, Any] = {
     "unit_cell": [4.0495, 4.0495, 4.0495, 90, 90, 90],

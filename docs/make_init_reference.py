@@ -1,4 +1,4 @@
-"""Write docs/init_file.md from the declarations in lib/parameters.py."""
+"""Write docs/init_file.md from the declarations in lib/initfile/parameters.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from lib.initfile import format_value  # noqa: E402
-from lib.parameters import AUTO_KEYS, KEYS  # noqa: E402
+from lib.initfile.parameters import AUTO_KEYS, KEYS  # noqa: E402
+from lib.initfile.parse import format_value  # noqa: E402
 
 HEAD = """# The init file
 

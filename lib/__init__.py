@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .api import load, reconstruct
 
 __all__ = ["load", "reconstruct"]
-__version__ = "1.0.0"
 
 
 def __getattr__(name: str) -> Any:

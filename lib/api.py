@@ -15,13 +15,16 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from . import checks, reconstruction, results, store, volume
-from .align import align
-from .initfile import from_keys, read_initfile
-from .parallel import SerialComm
-from .parameters import Parameters
-from .setting import prepare
-from .volume import Volume
+from . import reconstruction
+from .checks import trust
+from .initfile.parameters import Parameters
+from .initfile.parse import from_keys, read_initfile
+from .parallel.communicator import SerialComm
+from .result import files, volume
+from .result.volume import Volume
+from .scan import store
+from .scan.align import align
+from .scan.setting import prepare
 
 _MEMORY = "arrays in memory"
 
@@ -72,8 +75,8 @@ def reconstruct(
     comm = SerialComm()
     setting = replace(align(setting, comm, quiet=quiet), totals={})
     fields, mask, facts = reconstruction.solve(setting, comm, quiet=quiet)
-    found = checks.run(setting, fields, mask, comm, quiet=quiet)
-    return results.describe(setting, fields, mask, facts, found)
+    found = trust.check(setting, fields, mask, comm, quiet=quiet)
+    return files.describe(setting, fields, mask, facts, found)
 
 
 def load(path: str | Path) -> Volume:

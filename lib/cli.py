@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
 from .errors import Recon3DError
-from .geometry import TILT_FRAMES
-from .parallel import Comm, abort, together, world
+from .parallel.communicator import Comm, abort, together, world
+from .physics.geometry import TILT_FRAMES
+from .version import __version__
 
 _EXIT_ERROR = 1
 
@@ -127,7 +127,7 @@ def _initfile_parser(program: str, description: str) -> argparse.ArgumentParser:
 
 
 def _getdata_parser() -> argparse.ArgumentParser:
-    from . import getdata_options
+    from .getdata import options as getdata_options
 
     parser = _parser("getdata", getdata_options.DESCRIPTION)
     parser.epilog = getdata_options.EPILOG
@@ -149,8 +149,8 @@ def _convert_parser() -> argparse.ArgumentParser:
 
 
 def _getdata(options: argparse.Namespace, comm: Comm) -> None:
-    from . import acquire
-    from .getdata_options import parameters
+    from .getdata import acquire
+    from .getdata.options import parameters
 
     params = parameters(options)
     info = acquire.run(params, comm)
@@ -162,7 +162,7 @@ def _with_initfile(
     work: Callable[..., list[str]], options: argparse.Namespace, comm: Comm, **more: Any
 ) -> None:
     """Read the init file, run a workflow with its parameters, print the lines that it returns."""
-    from .initfile import read_initfile_on_all
+    from .initfile.parse import read_initfile_on_all
 
     params = read_initfile_on_all(Path(options.initfile), comm)
     lines = work(params, comm, quiet=options.quiet, **more)
@@ -177,20 +177,20 @@ def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
 
 
 def _simulate(options: argparse.Namespace, comm: Comm) -> None:
-    from . import simulate as simulation
+    from .simulation import simulate as simulation
 
     _with_initfile(simulation.run, options, comm)
 
 
 def _check_geometry(options: argparse.Namespace, comm: Comm) -> None:
-    from . import check_geometry as check
+    from .checks import geometry as check
 
     _with_initfile(check.run, options, comm)
 
 
 def _compare(options: argparse.Namespace, comm: Comm) -> None:
-    from . import compare as comparison
-    from .initfile import read_initfile_on_all
+    from .initfile.parse import read_initfile_on_all
+    from .simulation import compare as comparison
 
     params = read_initfile_on_all(Path(options.initfile), comm)
     with together(comm):

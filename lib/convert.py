@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, store
 from .errors import Recon3DError
-from .old_initfile import translate
+from .initfile.old import translate
+from .scan import store
+from .version import __version__
 
 Axis = NDArray[np.float64]
 
@@ -209,9 +210,3 @@ def _describe(
         "missing_positions": np.argwhere(~measured).tolist(),
         "notes": notes,
     }
-
-
-if __name__ == "__main__":
-    from .cli import convert
-
-    raise SystemExit(convert())

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import simulate, store
-from lib.initfile import format_initfile
-from lib.parameters import Parameters
+from lib.initfile.parameters import Parameters
+from lib.initfile.parse import format_initfile
+from lib.scan import store
+from lib.simulation import simulate
 
 
 def parameters(folder: Path, **changes) -> Parameters:

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-MPIRUN = Path(sys.executable).with_name("mpirun")
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def scan(tmp_path: Path) -> Any:
-    """The scan that most tests of getdata.py start from: `getdata_scan.small_scan`."""
-    from getdata_scan import small_scan
-
-    return small_scan(tmp_path)
+from tests.running import MPIRUN, ROOT, Run
 
 
 @pytest.fixture
@@ -49,13 +36,3 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run_script
-
-
-def error_line(result: subprocess.CompletedProcess[str], program: str) -> str:
-    """The one line of a run that failed as it should: exit code 1, one message, no traceback."""
-    assert result.returncode == 1, (result.returncode, result.stdout, result.stderr)
-    assert "Traceback" not in result.stderr, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith(f"{program}: error: ")]
-    assert len(lines) == 1, result.stderr
-    assert result.stdout == "", result.stdout
-    return lines[0]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 M = 2.5
@@ -226,3 +227,10 @@ def make_line_scan(
     return Case(
         counts.astype(np.uint16), positions + zero, arm + 0.4, omega, inside(grid / scale), truth, init
     )
+
+
+def read_result(folder: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Mask, orientation and all fields with axes x, y, z."""
+    with h5py.File(folder / "grain.vtkhdf") as file:
+        fields = {name: np.swapaxes(data[()], 0, 2) for name, data in file["VTKHDF/CellData"].items()}
+    return fields["mask"] > 0, np.load(folder / "grain_ang.npy")[..., :2], fields

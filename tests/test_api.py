@@ -8,16 +8,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import aligned_scan
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from lib import cli, load, reconstruct
 from lib.errors import Recon3DError
-from lib.initfile import format_initfile, from_keys
-from lib.parallel import SerialComm
-from lib.parameters import KEYS, Parameters
+from lib.initfile.parameters import KEYS, Parameters
+from lib.initfile.parse import format_initfile, from_keys
+from lib.parallel.communicator import SerialComm
+from tests import aligned_scan
+from tests.running import ROOT
 
 METHODS = ("backprojection", "mlem")
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import error_line
 
-from lib import cli, geometry, load, reconstruct, store
-from lib.initfile import parse, read_initfile
-from lib.old_initfile import translate
-from lib.parallel import SerialComm
+from lib import cli, load, reconstruct
+from lib.initfile.old import translate
+from lib.initfile.parse import parse, read_initfile
+from lib.parallel.communicator import SerialComm
+from lib.physics import geometry
+from lib.scan import store
+from tests.running import error_line
 
 OLD_INIT = """\
 sg_no  225  # Space group
@@ -232,7 +234,7 @@ def test_from_the_old_folder_to_a_grain(run, tmp_path):
     )
     init = init.replace("[9,10,11]", "[12,15,18]")
     (tmp_path / "old.ini").write_text(init + "threshold 50\ncompleteness_cutoff .9\n")
-    done = run("-m lib.convert", tmp_path / "old", tmp_path / "new", "--initfile", tmp_path / "old.ini")
+    done = run("-m lib convert", tmp_path / "old", tmp_path / "new", "--initfile", tmp_path / "old.ini")
     assert (done.returncode, done.stderr) == (0, "")
     assert str(tmp_path / "new" / "init.txt") in done.stdout
     grain = reconstruct(tmp_path / "new" / "init.txt")
@@ -260,7 +262,7 @@ def test_recon3d_says_what_to_do_with_an_old_folder(tmp_path, capsys):
 
 
 def test_an_error_on_three_ranks_is_one_line(run, tmp_path):
-    done = run("-m lib.convert", tmp_path / "absent", tmp_path / "new", ranks=3)
+    done = run("-m lib convert", tmp_path / "absent", tmp_path / "new", ranks=3)
     assert "absent: has neither mu.npy, gamma.npy nor alpha.npy" in error_line(done, "convert")
 
 

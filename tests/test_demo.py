@@ -14,13 +14,15 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import error_line
 
-from lib import cli, compare, pictures, reconstruction, simulate
+from lib import cli, reconstruction
 from lib.errors import Recon3DError
-from lib.initfile import format_initfile
-from lib.parallel import SerialComm
-from lib.parameters import Parameters
+from lib.initfile.parameters import Parameters
+from lib.initfile.parse import format_initfile
+from lib.page import pictures
+from lib.parallel.communicator import SerialComm
+from lib.simulation import compare, simulate
+from tests.running import error_line
 
 MOTORS = {"id06-2016": ("samrz", "samry", "diffrx"), "id06-2017": ("diffrz", "gamma", "diffry")}
 FRAME = {"id06-2016": "sample", "id06-2017": "lab"}
@@ -128,7 +130,7 @@ def test_simulate_getdata_recon3d_compare(run, tmp_path, capsys, setup, mode, ji
     pages = () if setup == "id06-2016" else ("--no-report",)  # its pictures take two seconds
     outputs = []
     for command in (
-        ("-m lib.simulate", init),
+        ("-m lib simulate", init),
         ("getdata.py", *getdata_arguments(params), *pages),
         ("recon3d.py", init),
     ):
@@ -323,14 +325,14 @@ def test_compare_says_what_is_missing(run, tmp_path):
     assert "grain_ang.npy: no such file" in message(replace(params, path=str(tmp_path / "no")))
     np.save(params.folder / "grain_ang.npy", np.zeros((2, 3, 4, 3)))
     init.write_text(format_initfile(params))
-    line = error_line(run("-m lib.compare", init), "compare")
+    line = error_line(run("-m lib compare", init), "compare")
     assert line.endswith("truth.npy: has shape (18, 18, 18, 3), the result (2, 3, 4, 3); simulate it again")
 
 
 def test_compare_speaks_once_under_mpirun(run, tmp_path):
     (tmp_path / "init.txt").write_text(format_initfile(parameters(tmp_path)))
     assert "truth.npy: no such file" in error_line(
-        run("-m lib.compare", tmp_path / "init.txt", ranks=2), "compare"
+        run("-m lib compare", tmp_path / "init.txt", ranks=2), "compare"
     )
 
 

@@ -13,9 +13,9 @@ import h5py
 import matplotlib.image
 import numpy as np
 import pytest
-from conftest import ROOT
 
-from lib.geometry import Geometry
+from lib.physics.geometry import Geometry
+from tests.running import ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RUN = ("sh", "python")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from lib import __version__, cli
+from tests.running import ROOT
 
 COMMANDS = (
     "recon3d",
@@ -108,7 +108,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     modules = {name for name in names if not name.startswith(f"{info}/")}
     library = wheel.parent / "tree" / "lib"
     assert modules == {
-        f"recon3d_lib/{path.name}" for end in ("py", "js") for path in library.glob(f"*.{end}")
+        f"recon3d_lib/{path.relative_to(library)}"
+        for end in ("py", "js")
+        for path in library.rglob(f"*.{end}")
     }
     assert top_level.split() == ["recon3d_lib"]
     assert f"Version: {__version__}\n" in metadata
@@ -154,8 +156,8 @@ def test_installed_in_an_empty_environment_it_works_from_anywhere(wheel, tmp_pat
 SCRIPTS = {
     "getdata": "getdata.py",
     "recon3d": "recon3d.py",
-    "simulate": "-m lib.simulate",
-    "compare": "-m lib.compare",
+    "simulate": "-m lib simulate",
+    "compare": "-m lib compare",
 }
 
 

@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MPIRUN, ROOT, error_line
-from scans import NAMES, arguments, blob, write_edf, write_scan
 
-from lib import cli, edf
+from lib import cli
 from lib.errors import Recon3DError
-from lib.parallel import SerialComm
-from lib.sources import HeaderReader
-from lib.store import ArrayFile
+from lib.frames import edf
+from lib.frames.sources import HeaderReader
+from lib.parallel.communicator import SerialComm
+from lib.scan.store import ArrayFile
+from tests.running import MPIRUN, ROOT, error_line
+from tests.scans import NAMES, arguments, blob, write_edf, write_scan
 
 SHAPE = (3, 2, 4)
 

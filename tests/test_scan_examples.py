@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Run
+
+from tests.running import ROOT, Run
 
 
 def commands(name: str) -> list[list[str]]:
@@ -29,8 +30,8 @@ def test_example(tmp_path: Path, run: Run, name: str) -> None:
         script = {
             "recon3d-getdata": "getdata.py",
             "recon3d": "recon3d.py",
-            "recon3d-simulate": "-m lib.simulate",
-            "recon3d-compare": "-m lib.compare",
+            "recon3d-simulate": "-m lib simulate",
+            "recon3d-compare": "-m lib compare",
         }[program]
         there = [
             str(init) if a == example.name else a.replace("demo/", f"{tmp_path}/demo/") for a in arguments

@@ -1,0 +1,240 @@
+"""The projections of the result beside the measured images, to see whether the grain explains them.
+
+The reconstructed density, projected at every omega with the geometry of the run, should look like the
+images summed over the tilts. What is left over tells a wrong geometry: a centre that is off leaves the
+images displaced across the rotation axis, by about as much, at all omegas alike.
+
+The ranks share the omegas; rank 0 sends them the voxels a chunk at a time. Where voxels are larger than
+pixels, both images are binned until they are not, else the projection would have holes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.partition import block, blocks_of_at_most
+from ..parallel.progress import Progress
+from ..projection import kernels
+from ..scan.bands import Bands
+from ..scan.setting import Setting, find_dark
+
+Array = NDArray[np.float64]
+Image = NDArray[np.float32]
+T = TypeVar("T")
+
+_VOXELS_AT_ONCE = 1 << 20
+_IMAGES_BYTES = 128 << 20  # per rank
+_SHOWN = 4  # omegas of which the images are kept, and the worst one
+_NEIGHBOURS = 9  # omegas whose median residual is the usual one
+_FAR_ABOVE, _WORTH_A_WORD = 2.0, 0.1  # times the usual residual, and above it
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The images (n_x, n_y) of one omega in counts above the dark level, `bin` pixels to a side."""
+
+    omega_deg: float
+    measured: Image
+    predicted: Image
+    bin: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Projections against images, all tilts of an omega together; arrays have an entry per omega in use.
+
+    omega_deg (n,); measured and predicted (n,) are counts above the dark level, with one common scale of
+    the prediction; residual (n,) is what the prediction leaves unexplained of the image beyond the noise
+    of the photons: 0 nothing, 1 everything (the ratio of root mean squares); NaN where nothing is lit.
+    shift_px (n, 2) is how far the image lies from the prediction; across is the unit vector in the image
+    normal to the projected rotation axis. shown are some of the images.
+    """
+
+    omega_deg: Array
+    measured: Array
+    predicted: Array
+    residual: Array
+    shift_px: Array
+    across: tuple[float, float]
+    shown: list[Shown]
+
+    @property
+    def usual_residual(self) -> float:
+        """The median over the omegas; 0 where nothing is lit."""
+        known = self.residual[np.isfinite(self.residual)]
+        return float(np.median(known)) if known.size else 0.0
+
+    @property
+    def shift_across_px(self) -> float:
+        """How far the images lie from the projections across the axis, median over the omegas."""
+        shifts = self.shift_px @ np.array(self.across)
+        known = shifts[np.isfinite(shifts)]
+        return float(np.median(known)) if known.size else 0.0
+
+    @property
+    def standing_out(self) -> NDArray[np.bool_]:
+        """The omegas (n,) whose residual is far above that of their neighbours."""
+        residual = np.nan_to_num(self.residual, nan=1.0)
+        usual = median_filter(residual, _NEIGHBOURS, mode="nearest")
+        return residual > np.maximum(_FAR_ABOVE * usual, usual + _WORTH_A_WORD)
+
+    def facts(self) -> dict[str, Any]:
+        """For the attributes of the result; single precision keeps them small."""
+        return {
+            "projection_omega_deg": self.omega_deg.astype(np.float32),
+            "projection_measured_counts": self.measured.astype(np.float32),
+            "projection_predicted_counts": self.predicted.astype(np.float32),
+            "projection_residual": self.residual.astype(np.float32),
+            "projection_shift_across_px": self.shift_across_px,
+        }
+
+
+def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False) -> Comparison:
+    """Project the density (n_x, n_y, n_z) of rank 0, in any unit, at every omega. Collective.
+
+    Other ranks may give anything; the result is the same on every rank, for any number of ranks.
+    """
+    n_omega = setting.measurement.n_omega
+    projector = _Projector(setting, density, comm)
+    mine = len(block(n_omega, comm.size, comm.rank))
+    show = comm.rank == 0 and not quiet
+    with Progress("projections", mine, "omegas", overall=n_omega, visible=show) as progress:
+        rows = projector.each(range(n_omega), projector.statistics, progress)
+        statistics = np.array(rows)
+        scale = statistics[:, 3].sum() / max(statistics[:, 4].sum(), 1e-30)
+        omega_deg = setting.measurement.omega_deg
+        residual = _residual(statistics, scale)
+        chosen = _choose(residual)
+        shown = projector.each(
+            chosen,
+            lambda k, m, p: Shown(float(omega_deg[k]), m, (scale * p).astype(np.float32), projector.bin),
+        )
+    along = setting.projector.views.matrix[:, :, setting.projector.axis].mean(axis=0)
+    across = np.array([-along[1], along[0]]) / np.hypot(*along)
+    across *= np.sign(across[np.abs(across).argmax()])
+    return Comparison(
+        omega_deg,
+        statistics[:, 0],
+        scale * statistics[:, 1],
+        residual,
+        statistics[:, 6:8],
+        (float(across[0]), float(across[1])),
+        shown,
+    )
+
+
+def _residual(statistics: Array, scale: float) -> Array:
+    """See `Comparison`; the photons' noise is taken out of both sums of squares."""
+    _, _, mm, mp, pp, noise = statistics[:, :6].T
+    left = np.maximum(mm - 2.0 * scale * mp + scale**2 * pp - noise, 0.0)
+    light = mm - noise
+    lit = light > noise / 10
+    return np.where(lit, np.sqrt(left / np.where(lit, light, 1.0)), np.nan)
+
+
+def _choose(residual: Array) -> list[int]:
+    """Numbers of some omegas, evenly spread, and of the one with the largest residual."""
+    n = residual.size
+    even = ((np.arange(min(n, _SHOWN)) + 0.5) / _SHOWN * n).astype(int)
+    worst = int(np.nanargmax(residual)) if np.isfinite(residual).any() else 0
+    return sorted({worst, *np.minimum(even, n - 1).tolist()})
+
+
+class _Projector:
+    """Measured and predicted images of the omegas, shared among the ranks."""
+
+    def __init__(self, setting: Setting, density: Array, comm: Comm) -> None:
+        self.setting, self.comm = setting, comm
+        self.dark = find_dark(setting.measurement, comm)
+        n_x, n_y = setting.projector.views.detector_shape
+        voxel_px = setting.params.M * np.divide(setting.params.grain_dim, setting.params.grain_steps).max()
+        self.bin = min(max(1, math.ceil(voxel_px - 1e-6)), n_x, n_y)
+        self.values = density.reshape(-1) if comm.rank == 0 else np.empty(0)
+        self.places = np.flatnonzero(self.values > 0)
+        self.shape = (n_x // self.bin, n_y // self.bin)
+
+    def each(
+        self,
+        numbers: Sequence[int],
+        work: Callable[[int, Image, Image], T],
+        progress: Progress | None = None,
+    ) -> list[T]:
+        """work(k, measured, predicted) of the omegas with these numbers, on every rank. Collective."""
+        comm, results = self.comm, []
+        n_images = max(1, _IMAGES_BYTES // (4 * self.shape[0] * self.shape[1] + 1))
+        with Bands(self.setting.measurement.scan, self.setting.measurement.omega_index) as bands:
+            for part in blocks_of_at_most(range(len(numbers)), comm.size * n_images):
+                mine = [numbers[part[i]] for i in block(len(part), comm.size, comm.rank)]
+                predicted = self._predict(mine)
+                done: list[T] = []
+                with together(comm):
+                    for k, image in zip(mine, predicted, strict=True):
+                        done.append(work(k, self._measured(bands, k), image))
+                        if progress:
+                            progress.advance()
+                        check_alarm(comm)
+                results += [result for share in comm.allgather(done) for result in share]
+        return results
+
+    def statistics(self, k: int, measured: Image, predicted: Image) -> tuple[float, ...]:
+        """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px."""
+        m, p = measured.astype(np.float64), predicted.astype(np.float64)
+        n_values = int(self.setting.measurement.measured(k).sum()) * self.bin**2 * m.size
+        noise = float(np.maximum(m, 0.0).sum()) + n_values * self.dark[1]
+        sums = [float(v) for v in (m.sum(), p.sum(), (m * m).sum(), (m * p).sum(), (p * p).sum())]
+        return *sums, noise, *(self.bin * _shift(m, p))
+
+    def _measured(self, bands: Bands, k: int) -> Image:
+        """The counts above the dark level of one omega, all tilts together, binned."""
+        (n_x, n_y), n = self.shape, self.bin
+        total = (self.setting.totals or {}).get(k)
+        image = (bands.total(k) if total is None else total) - np.float32(
+            self.setting.measurement.measured(k).sum() * self.dark[0]
+        )
+        return image[: n * n_x, : n * n_y].reshape(n_x, n, n_y, n).sum(axis=(1, 3))
+
+    def _predict(self, numbers: list[int]) -> list[Image]:
+        """The projections of the density at this rank's omegas."""
+        n_pixels = self.shape[0] * self.shape[1]
+        every_row = np.arange(n_pixels, dtype=np.int32)
+        images = [np.zeros((n_pixels, 1), dtype=np.float32) for _ in numbers]
+        matrix = self.setting.projector.views.matrix / self.bin
+        shift = (self.setting.projector.views.shift - (self.bin - 1) / 2.0) / self.bin
+        for xyz_um, values in self._voxels():
+            for k, image in zip(numbers, images, strict=True):
+                kernels.scatter_bilinear(values, xyz_um, matrix[k], shift[k], self.shape, every_row, image)
+        return [image.reshape(self.shape) for image in images]
+
+    def _voxels(self) -> Iterator[tuple[Array, Image]]:
+        """Places (n, 3) in micrometres and density (n, 1) of the voxels that hold any, chunk by chunk."""
+        comm, grid = self.comm, self.setting.projector.volume.axes_um
+        for start in range(0, comm.bcast(self.places.size), _VOXELS_AT_ONCE):
+            here = self.places[start : start + _VOXELS_AT_ONCE]
+            here, values = comm.bcast((here, self.values[here].astype(np.float32)))
+            ijk = np.unravel_index(here, self.setting.projector.volume.shape)
+            xyz_um = np.column_stack([axis[i] for axis, i in zip(grid, ijk, strict=True)])
+            yield xyz_um, values[:, None]
+
+
+def _shift(measured: Array, predicted: Array) -> Array:
+    """How far (x, y) the measured image lies from the predicted one, in pixels, to first order.
+
+    Least squares of measured = s (predicted - shift . gradient); NaN where that is not determined.
+    """
+    if min(predicted.shape) < 2:
+        return np.full(2, np.nan)
+    slopes = (np.gradient(predicted, axis=axis) for axis in (0, 1))
+    design = np.column_stack([predicted.ravel(), *(-slope.ravel() for slope in slopes)])
+    normal = design.T @ design
+    if not normal[0, 0] > 0 or np.linalg.cond(normal / normal[0, 0]) > 1e9:
+        return np.full(2, np.nan)
+    scale, *moved = np.linalg.solve(normal, design.T @ measured.ravel())
+    return np.array(moved) / scale if scale > 0 else np.full(2, np.nan)

@@ -1,0 +1,134 @@
+"""What recon3d.py asks of its own result, and the answers in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..parallel.communicator import Comm
+from ..projection.projector import Projector
+from ..scan import alignment
+from ..scan.setting import Setting
+from . import doubts, projections
+from .geometry import Verdict
+from .projections import Comparison
+
+Array = NDArray[np.float64]
+
+_CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
+_FAR_MISFIT = 3.0
+_UNEXPLAINED = 0.4  # 0.25 at most on right runs
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The projections of the result beside the images (None: no grain), and other geometries tried.
+
+    Empty where they were not asked for.
+    """
+
+    comparison: Comparison | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """For the attributes of the result."""
+        return self.comparison.facts() if self.comparison else {}
+
+    def warnings(self, setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
+        """What a user should know before trusting the result, in plain words."""
+        found = plain_warnings(setting, mask, facts) + doubts.warning(self.verdicts)
+        if self.comparison is not None:
+            found += _center_warning(setting.projector, self.comparison)
+            found += _residual_warning(self.comparison)
+            found += _omega_warning(setting, self.comparison)
+        return found
+
+
+def check(
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    comm: Comm,
+    *,
+    quiet: bool = False,
+) -> Checks:
+    """Project the result and try other geometries. Collective; fields and mask are those of rank 0."""
+    density = mask.astype(np.float64)
+    if comm.rank == 0 and setting.params.method == "mlem":
+        density = fields["intensity"]
+    comparison = None
+    if comm.bcast(bool(mask.any())):
+        comparison = projections.compare(setting, density, comm, quiet=quiet)
+    return Checks(comparison, doubts.try_others(setting, comm, quiet=quiet))
+
+
+def plain_warnings(setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
+    """What the result says by itself, without its projections."""
+    found = list(setting.warnings)
+    if not mask.any():
+        found.append(
+            "the grain is empty: no voxel is lit at enough omegas; check M, omega_sign, detector_center, "
+            "threshold and completeness_cutoff (recon3d-check tries the geometry)"
+        )
+    sides = _sides(mask)
+    if sides:
+        found.append(
+            f"the grain touches the edge of the volume at {', '.join(sides)}: part of it may be missing; "
+            "make grain_dim larger or move grain_pos"
+        )
+    misfit = float(facts["misfit"][-1]) if len(facts.get("misfit", ())) else 0.0
+    if misfit > _FAR_MISFIT:
+        found.append(
+            f"the misfit ends at {misfit:.1f}, far above 1: the images are not explained; the geometry, the "
+            "resolution widths or another grain's light may be the cause"
+        )
+    return found
+
+
+def _sides(mask: NDArray[np.bool_]) -> list[str]:
+    """Faces of the volume that the grain touches; a volume of one layer has no face across it."""
+    sides = []
+    for axis, name in enumerate("xyz"):
+        if mask.shape[axis] > 1:
+            for place, word in ((0, "smallest"), (-1, "largest")):
+                if mask.take(place, axis=axis).any():
+                    sides.append(f"the {word} {name}")
+    return sides
+
+
+def _center_warning(projector: Projector, found: Comparison) -> list[str]:
+    off = found.shift_across_px
+    if abs(off) < _CENTER_OFF * found.shown[0].bin:
+        return []
+    center = ",".join(f"{v:.1f}" for v in np.add(projector.center_px, off * np.array(found.across)))
+    return [
+        f"the images lie {abs(off):.1f} px across the rotation axis from the projections of the result: "
+        f"detector_center is off by that or more; try [{center}] or auto"
+    ]
+
+
+def _residual_warning(found: Comparison) -> list[str]:
+    if found.usual_residual < _UNEXPLAINED:
+        return []
+    return [
+        f"the projections of the result leave {100 * found.usual_residual:.0f} % of the images unexplained, "
+        "far more than noise: look at detector_center, omega_sign, the flips o11 .. o22, tilt_frame, mode "
+        "and M (recon3d-check tries the signs), and whether other grains shine into the images"
+    ]
+
+
+def _omega_warning(setting: Setting, found: Comparison) -> list[str]:
+    odd = found.standing_out
+    if setting.alignment is not None:  # that has named some already
+        odd = odd & ~setting.alignment.standing_out
+    if not odd.any():
+        return []
+    return [
+        f"{int(odd.sum())} of {odd.size} omegas stand out by what the projections of the result leave "
+        "unexplained, as when another grain passes or the beam drops; look at them, or leave them out with "
+        f"omega_exclude {alignment.listed(odd, found.omega_deg)}"
+    ]

@@ -1,0 +1,77 @@
+"""Frames whatever their format: EDF files, or the scans in BLISS HDF5 files.
+
+Both formats give the same: a list of units (an EDF file, an entry of an HDF5 file) that are found by
+folder and name, the frames of each unit with their motors, and the pixels of a region of each frame.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import edf
+from .pixels import FrameInfo, Roi
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs")
+
+
+def is_hdf5(folder: str) -> bool:
+    """Whether `datadir` is an HDF5 file, or a folder that holds such files and no EDF file."""
+    path = Path(folder)
+    if not path.is_dir():
+        return path.name.endswith(HDF5_SUFFIXES)
+    names = os.listdir(path)  # noqa: PTH208 - there may be 100,000
+    return any(n.endswith(HDF5_SUFFIXES) for n in names) and not any(n.endswith(edf.SUFFIXES) for n in names)
+
+
+def find_units(folder: str, stem: str) -> list[str]:
+    """What `datadir` and `dataname` name, in natural order. Raises Recon3DError if that is nothing."""
+    if is_hdf5(folder):
+        from . import bliss  # h5py need not be loaded for EDF files
+
+        return bliss.find_entries(folder, stem)
+    return edf.find_files(folder, stem)
+
+
+class HeaderReader:
+    """Reads what is known of the frames of one unit after the other."""
+
+    def __init__(self, camera: str | None = None) -> None:
+        self.camera = camera
+        self._edf = edf.HeaderReader()
+
+    def read(self, unit: str) -> list[edf.Frame]:
+        """The frames of a unit, each with its motors."""
+        if unit.endswith(edf.SUFFIXES):
+            return self._edf.read(unit)
+        from . import bliss
+
+        return bliss.read_entry(unit, self.camera)
+
+
+class RoiReader:
+    """Reads one ROI of many frames; what `read` gives is valid until the next call."""
+
+    def __init__(self, roi: Roi) -> None:
+        self.roi = roi
+        self._in_place = edf.RoiReader(roi)
+        self._hdf5: Any = None
+
+    def read(self, info: FrameInfo) -> NDArray[Any]:
+        """Pixels of the ROI (y, x) in the file's own type and native byte order."""
+        if not info.dataset or info.offset is not None:
+            return self._in_place.read(info)
+        if self._hdf5 is None:
+            from . import bliss
+
+            self._hdf5 = bliss.RoiReader(self.roi)
+        return np.asarray(self._hdf5.read(info))
+
+
+def unit_name(unit: str) -> str:
+    """A unit without its folder, for messages."""
+    return Path(unit).name

@@ -1,0 +1,129 @@
+"""The workflow of getdata.py: detector files to one array, on any number of ranks.
+
+`plan` decides where each frame goes; every rank then reads and cleans its frames (`pipeline`) and
+writes them at their place in the file. No rank ever holds more than a few frames.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frames.pixels import OUTPUT_DTYPES, PixelCounts
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.partition import block
+from ..parallel.progress import Progress
+from ..scan import store
+from .backgrounds import find_background, survey
+from .cleaning import integral_factors
+from .info import describe, summary
+from .overview import Overview
+from .pipeline import Background, Pipeline
+from .plan import GetdataParameters, Plan, make_plan
+
+__all__ = ["GetdataParameters", "run", "summary"]
+
+
+def run(params: GetdataParameters, comm: Comm) -> dict[str, Any]:
+    """Make the array; returns what getdata.json holds, on every rank."""
+    plan = make_plan(params, comm)
+    if comm.rank == 0:
+        _warn(plan.warnings)
+    try:
+        return _make(params, plan, comm)
+    except BaseException:
+        if comm.rank == 0:
+            shutil.rmtree(params.temporary, ignore_errors=True)
+        raise
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"getdata: warning: {warning}", file=sys.stderr)
+
+
+def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
+    shape = (*plan.grid.shape, plan.roi.width // params.bin, plan.roi.height // params.bin)
+    with together(comm):
+        if comm.rank == 0:
+            shutil.rmtree(params.temporary, ignore_errors=True)
+            params.temporary.mkdir(parents=True)
+            store.ArrayFile.create(params.temporary / store.ARRAY, shape, OUTPUT_DTYPES[params.dtype])
+    background, level = find_background(params, plan, comm)
+    factors = _factors(params, plan, background, comm)
+    pipeline = Pipeline(params, plan, background, factors)
+    overview = Overview.of(plan, factors, params.bin, params.dtype) if params.report else None
+    with together(comm):
+        _write_frames(params, plan, comm, pipeline, overview)
+    counts = sum(comm.allgather(pipeline.counts), PixelCounts())
+    if overview is not None:
+        overview.collect(comm)
+    info = describe(params, plan, counts, level, factors, shape)
+    with together(comm):
+        if comm.rank == 0:
+            with store.writing(params.folder):
+                _write_the_rest(params, plan, info, overview)
+    return comm.bcast(info)
+
+
+def _factors(
+    params: GetdataParameters, plan: Plan, background: Background, comm: Comm
+) -> NDArray[np.float64] | None:
+    """The factor of every measured position (n_cells,), None for no normalisation. Collective."""
+    if params.normalize != "integral":
+        return plan.factors
+    pipeline = Pipeline(params, plan, background)
+    sums = survey(plan, comm, pipeline.integral, "intensity", params.quiet)
+    n_pairs, n_omega = plan.grid.shape[0] * plan.grid.shape[1], plan.grid.shape[2]
+    table, measured = np.zeros((n_pairs, n_omega)), np.zeros((n_pairs, n_omega), dtype=bool)
+    table.flat[plan.cells], measured.flat[plan.cells] = sums, True
+    with together(comm):
+        factors = integral_factors(table, measured)
+    return factors[plan.omega_of_cell]
+
+
+def _write_frames(
+    params: GetdataParameters, plan: Plan, comm: Comm, pipeline: Pipeline, overview: Overview | None
+) -> None:
+    """Read, clean and write this rank's share of the positions."""
+    order = plan.order
+    mine = block(order.size, comm.size, comm.rank)
+    numbers = order[mine.start : mine.stop]
+    places = np.stack(np.unravel_index(plan.cells[numbers], plan.grid.shape), axis=1)
+    n_bytes = plan.roi.width * plan.roi.height * np.dtype(plan.frames[0].dtype).itemsize
+    show = comm.rank == 0 and not params.quiet
+    with ExitStack() as stack:
+        array = stack.enter_context(store.ArrayFile(params.temporary / store.ARRAY, writable=True))
+        progress = stack.enter_context(
+            Progress("frames", len(mine), "frames", overall=order.size, bytes_each=n_bytes, visible=show)
+        )
+        for number, place in zip(numbers.tolist(), places.tolist(), strict=True):
+            pixels = pipeline.stored(number)
+            array.write_frame(tuple(place), pixels)
+            if overview is not None:
+                overview.add(number, pixels, pipeline.n_saturated)
+            progress.advance()
+            check_alarm(comm)
+
+
+def _write_the_rest(
+    params: GetdataParameters, plan: Plan, info: dict[str, Any], overview: Overview | None
+) -> None:
+    """Write everything but the array, and let the result appear."""
+    measured = np.zeros(plan.grid.shape, dtype=bool)
+    measured.flat[plan.cells] = True
+    store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
+    if overview is not None:
+        from . import page  # matplotlib is for rank 0 alone
+
+        found = overview.warnings()
+        info["warnings"] = [*info["warnings"], *found]
+        _warn(found)
+        page.write(params.temporary / store.REPORT, info, overview)
+    store.write_info(params.temporary, info)
+    store.publish(params.temporary, params.folder, params.files)

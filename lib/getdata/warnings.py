@@ -1,0 +1,139 @@
+"""What is suspicious about a scan, in plain words, from the small pictures of its overview (pure)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frames.pixels import FrameInfo
+
+Array = NDArray[np.float64]
+
+_SIDES = ("left", "right", "first rows", "last rows")  # of the ROI: x = 0, x = w - 1, y = 0, y = h - 1
+_EDGE_NOISE, _EDGE_SHARE = 10.0, 0.15  # how bright an edge must be: in spreads of the dark, and of the peak
+_SMALLEST = 8  # pixels; smaller pictures are all edge
+_WINDOW = 9  # omegas that count as neighbours
+_WEAK, _STRONG = 0.5, 1.6  # of the intensity of the neighbours
+_DARK_FRAME, _DARK_SCATTER = 0.15, 6.0  # of the intensity around; and in usual deviations from it
+
+
+def list_omegas(omega_deg: Array, chosen: NDArray[np.bool_], most: int = 6) -> str:
+    """The chosen omegas as ranges of neighbours.
+
+    >>> list_omegas(np.array([0.0, 0.8, 1.6, 2.4, 3.2]), np.array([True, True, False, True, False]))
+    '0..0.8, 2.4'
+    """
+    padded = np.concatenate([[False], chosen, [False]]).astype(int)
+    starts, ends = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1) - 1
+    parts = [
+        f"{omega_deg[a]:.4g}" if a == b else f"{omega_deg[a]:.4g}..{omega_deg[b]:.4g}"
+        for a, b in zip(starts, ends, strict=True)
+    ]
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
+
+
+def edges_touched(tilt_means: Array) -> NDArray[np.bool_]:
+    """Which sides of the ROI the grain touches (n_omega, 4): left, right, first rows, last rows.
+
+    tilt_means (n_omega, rows, columns) are the reduced tilt-summed images, in counts per pixel. A side
+    is touched where pixels on it, not just a single one, stand out of the dark and have a good share of
+    the peak.
+    """
+    if min(tilt_means.shape[1:]) < _SMALLEST:
+        return np.zeros((tilt_means.shape[0], 4), dtype=bool)
+    dark, darkish = np.percentile(tilt_means, (2, 10), axis=(1, 2))
+    excess = tilt_means - dark[:, None, None]
+    limit = np.maximum(_EDGE_NOISE * (darkish - dark), _EDGE_SHARE * excess.max(axis=(1, 2)))
+    sides = (excess[:, :, 0], excess[:, :, -1], excess[:, 0, :], excess[:, -1, :])
+    bright = np.stack([running_median(side, 5).max(axis=1) for side in sides], axis=1)
+    return (bright > limit[:, None]) & (limit[:, None] > 0)
+
+
+def running_median(values: Array, window: int) -> Array:
+    """Median of `window` (odd) neighbours along the last axis; the ends are repeated outwards.
+
+    >>> running_median(np.array([1.0, 9.0, 2.0, 3.0]), 3).tolist()
+    [1.0, 2.0, 3.0, 3.0]
+    """
+    reach = [(0, 0)] * (values.ndim - 1) + [(window // 2, window // 2)]
+    padded = np.pad(values, reach, mode="edge")
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, window, axis=-1), axis=-1))
+
+
+def relative_intensity(intensity: Array) -> Array:
+    """Intensity of each omega over the median of its neighbours (n_omega,); NaN where nothing is."""
+    known = np.isfinite(intensity)
+    result = np.full(intensity.shape, np.nan)
+    values = intensity[known]
+    if values.size >= 3:
+        around = running_median(values, min(_WINDOW, values.size // 2 * 2 - 1))
+        result[known] = np.divide(values, around, out=np.ones_like(values), where=around > 0)
+    return result
+
+
+def dark_frames(table: Array) -> NDArray[np.bool_]:
+    """Frames (n_pairs, n_omega) that are dark where the omegas before and after are bright."""
+    excess = table - np.nanmin(table)
+    filled = np.where(np.isfinite(excess), excess, 0.0)
+    around = running_median(filled, 5)
+    bright = np.isfinite(excess) & (around > 0.3 * around.max())
+    drop = around - filled
+    usual = 1.4826 * np.median(np.abs(drop[bright])) if bright.any() else 0.0  # how much intensities scatter
+    return np.asarray(bright & (filled < _DARK_FRAME * around) & (drop > _DARK_SCATTER * usual))
+
+
+def find_warnings(
+    omega_deg: Array, tilt_means: Array, before: Array, table: Array, saturated: NDArray[np.int64]
+) -> list[str]:
+    """Warnings in plain words.
+
+    Parameters
+    ----------
+    omega_deg : (n_omega,) degrees
+    tilt_means : (n_omega, rows, columns), see `edges_touched`
+    before : (n_omega,) mean counts per pixel before normalisation, NaN where nothing is
+    table : (n_pairs, n_omega) the same of every frame
+    saturated : (n_omega,) saturated pixels
+    """
+    found = []
+    touched = edges_touched(tilt_means)
+    if touched.any():
+        sides = ", ".join(name for name, side in zip(_SIDES, touched.T, strict=True) if side.any())
+        found.append(
+            f"the grain touches the edge of the region of interest ({sides}) at omega "
+            f"{list_omegas(omega_deg, np.asarray(touched.any(axis=1)))}; make imgsize larger or move poi"
+        )
+    if saturated.any():
+        found.append(
+            f"{saturated.sum()} pixels are saturated, at omega {list_omegas(omega_deg, saturated > 0)}; "
+            "their intensity is too low"
+        )
+    ratio = relative_intensity(before - np.nanmin(table))
+    if (ratio < _WEAK).any():
+        found.append(
+            f"the intensity drops at omega {list_omegas(omega_deg, ratio < _WEAK)} to "
+            f"{np.nanmin(ratio):.0%} of that around: beam lost? --normalize current or integral, "
+            "or omega_exclude in the init file"
+        )
+    if (ratio > _STRONG).any():
+        found.append(
+            f"the intensity rises at omega {list_omegas(omega_deg, ratio > _STRONG)} to "
+            f"{np.nanmax(ratio):.0%} of that around: another grain passing? See the contact sheet, "
+            "and omega_exclude in the init file"
+        )
+    if table.shape[1] >= _WINDOW and (dark := dark_frames(table)).any() and not (ratio < _WEAK).any():
+        found.append(
+            f"{dark.sum()} single frames are dark between bright ones, at omega "
+            f"{list_omegas(omega_deg, np.asarray(dark.any(axis=0)))}: shutter or beam?"
+        )
+    return found
+
+
+def weak_current(frames: list[FrameInfo]) -> list[str]:
+    """A warning where the ring current of some frames is less than half the usual."""
+    currents = np.array([np.nan if f.ring_current_ma is None else f.ring_current_ma for f in frames])
+    if not np.isfinite(currents).any():
+        return []
+    usual = float(np.nanmedian(currents))
+    n_weak = int(np.count_nonzero(currents < 0.5 * usual))
+    return [f"{n_weak} frames have less than half the usual ring current of {usual:.0f} mA"] if n_weak else []

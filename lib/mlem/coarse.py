@@ -1,0 +1,155 @@
+"""A scan made small: some omegas, with pixels and tilts put together, so that a trial takes a moment.
+
+Used to try what is not known: widths of the resolution, signs and flips of the geometry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.partition import block
+from ..physics.tilts import OrientationGrid, Resolution
+from ..projection import kernels
+from ..projection.views import Views
+from ..scan.bands import Bands
+from ..scan.measurement import Measurement
+from . import expectation
+from .expectation import Model, NoExchange, View
+from .maps import Maps
+from .response import BlockResponse
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CoarseScan:
+    """Counts summed over factor x factor pixels and over neighbouring tilts, at some omegas.
+
+    chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are
+    the tilts from tilt_zero; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega;
+    dark is the mean and variance of a dark coarse pixel.
+    """
+
+    chosen: NDArray[np.int64]
+    factor: int
+    shape: tuple[int, int]
+    axes_deg: tuple[Array, Array]
+    images: list[NDArray[np.float32]]
+    measured: list[NDArray[np.bool_]]
+    dark: tuple[float, float]
+
+    def views(self, views: Views) -> Views:
+        """The projections to coarse pixels, from those of all omegas to the pixels of the ROI."""
+        matrix = views.matrix[self.chosen] / self.factor
+        shift = (views.shift[self.chosen] - (self.factor - 1) / 2.0) / self.factor
+        return Views(np.ascontiguousarray(matrix), np.ascontiguousarray(shift), self.shape)
+
+
+def load(
+    measurement: Measurement,
+    dark: tuple[float, float],
+    comm: Comm,
+    n_omega: int,
+    n_pixels: int,
+    n_tilts: int = 0,
+    *,
+    everywhere: bool = False,
+) -> CoarseScan:
+    """Read at most n_omega omegas with at most n_pixels across. Collective.
+
+    Each tilt is brought to at most 2 n_tilts - 1 positions; 0 leaves the tilts as they are. The images go
+    to rank 0, or `everywhere`.
+    """
+    chosen = np.unique(np.linspace(0, measurement.n_omega - 1, n_omega).round().astype(int))
+    n_x, n_y = measurement.scan.shape[3:]
+    factor = max(1, -(-max(n_x, n_y) // n_pixels))
+    steps = [max(1, n // n_tilts) if n_tilts else 1 for n in measurement.scanned_shape]
+    images: list[NDArray[np.float32]] = []
+    with together(comm), Bands(measurement.scan, measurement.omega_index) as bands:
+        for k in block(chosen.size, comm.size, comm.rank):
+            images.append(_small_image(measurement, bands, int(chosen[k]), factor, steps))
+            check_alarm(comm)
+    axis1, axis2 = (
+        _small(axis, [step]) / step for axis, step in zip(measurement.relative_axes_deg(), steps, strict=True)
+    )
+    measured = [measurement.scanned(k).reshape(measurement.scanned_shape) for k in chosen]
+    parts = comm.allgather(images) if everywhere else comm.gather(images)
+    n_summed = factor**2 * steps[0] * steps[1] * measurement.n_summed
+    return CoarseScan(
+        chosen=chosen,
+        factor=factor,
+        shape=(n_x // factor, n_y // factor),
+        axes_deg=(axis1, axis2),
+        images=[image for part in parts or () for image in part],
+        measured=[_small(m.astype(int), steps).ravel() == steps[0] * steps[1] for m in measured],
+        dark=(dark[0] * n_summed, dark[1] * n_summed),
+    )
+
+
+def _small(values: NDArray[Any], steps: list[int]) -> NDArray[Any]:
+    """Sum over blocks of the first axes, steps[i] long on axis i; what is left over at the end is dropped."""
+    for axis, step in enumerate(steps):
+        n = values.shape[axis] // step
+        whole = np.moveaxis(values, axis, 0)[: n * step]
+        values = np.moveaxis(whole.reshape(n, step, *whole.shape[1:]).sum(axis=1), 0, axis)
+    return values
+
+
+def _small_image(
+    measurement: Measurement, bands: Bands, k: int, factor: int, steps: list[int]
+) -> NDArray[np.float32]:
+    """Coarse counts (n_x * n_y, n_scanned) of one omega."""
+    n_x, n_y = measurement.scan.shape[3:]
+    flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat
+    small = _small(flat.reshape(n_x, n_y, -1).astype(np.float32, copy=False), [factor, factor])
+    pixels = small.shape[0] * small.shape[1]
+    small = measurement.put_together(small.reshape(pixels, -1))
+    small = _small(small.reshape(pixels, *measurement.scanned_shape), [1, *steps])
+    return np.ascontiguousarray(small.reshape(pixels, -1))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Coarse voxels xyz_um (n, 3) before the coarse scan, seen by `views` (of the coarse pixels).
+
+    With all_pixels, pixels that no voxel hits take part too: the data that a wrong geometry does not
+    explain then count against it.
+    """
+
+    measurement: Measurement
+    scan: CoarseScan
+    xyz_um: Array
+    views: Views
+    all_pixels: bool = False
+
+    def model(self, resolution: Resolution, refinement: int = 1) -> tuple[Model, OrientationGrid]:
+        """The forward model with given widths, and its orientations: `refinement` on a step of the scan."""
+        measurement, scan = self.measurement, self.scan
+        grid = measurement.scan_type.grid(scan.axes_deg, refinement)
+        views = []
+        for k, image in enumerate(scan.images):
+            matrix, shift = self.views.matrix[k], self.views.shift[k]
+            hit = np.zeros(image.shape[0], dtype=np.bool_)
+            cover = np.zeros(self.xyz_um.shape[0], dtype=np.float32)
+            kernels.mark_pixels(self.xyz_um, matrix, shift, scan.shape, hit, cover)
+            pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
+            measured = scan.measured[k]
+            sees = measurement.response(scan.axes_deg, grid, resolution, int(scan.chosen[k]))
+            sees[~measured] = 0.0
+            owned = np.ones(pixels.size, dtype=np.bool_)
+            counts = partial(np.take, image, pixels, axis=0)
+            response = BlockResponse.of(sees)
+            views.append(View(matrix, shift, scan.shape, pixels, counts, measured, response, cover, owned))
+        return Model(self.xyz_um, views, *scan.dark), grid
+
+
+def maximise(model: Model, grid: OrientationGrid, iterations: int, n_subsets: int) -> Maps:
+    """The maps of a small model that one rank holds."""
+    start = expectation.constant(model, grid.n_pairs, NoExchange())
+    return expectation.maximise(model, start, iterations, n_subsets, NoExchange())[0]

@@ -1,0 +1,219 @@
+"""Method `mlem`: the maximum-likelihood distribution of orientations in every voxel.
+
+Forward model: I[t, w, u] = sum_s K_w[t, s] sum_v P_w[u, v] f[v, s] + background, with P_w the bilinear
+projection of voxels on pixels and K_w the response of the scanned tilts (`tilts.response`). f is
+found by expectation maximisation with ordered subsets of omegas (Shepp & Vardi 1982, IEEE Trans. Med.
+Imaging 1, 113; Hudson & Larkin 1994, ibid. 13, 601), started from a constant on the visual hull.
+Dark noise is taken in by the shifted-Poisson model: its variance is added to data and prediction.
+
+A rank holds some of the voxels and the pixels that these hit. Where other ranks hit the same pixels,
+the predictions are added up by an `Exchange`; all else is local.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..projection import kernels
+from . import map_kernels
+from .maps import Maps
+from .response import BlockResponse, Image
+
+Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
+
+OMEGAS_PER_SUBSET = 8
+_FAINTEST = 1e-6  # counts; a prediction below this is taken for this
+NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
+_FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this
+_FEW_SCANNED = 16  # times as many orientations as scanned positions: K goes before P then
+_STILL = 2e-2  # relative change of the misfit at which the iterations stop
+
+
+@dataclass(frozen=True)
+class View:
+    """One omega as this rank sees it.
+
+    matrix (2, 3) and shift (2,) project to the n_x by n_y pixels of `shape`; pixels (n_rows,) are the
+    numbers of those that the rank's voxels hit, ascending; counts() gives their data (n_rows, n_scanned);
+    response is K, zero where a tilt pair was not measured; cover (n_voxels,) the weight with which a voxel
+    falls on the detector; owned (n_rows,) whether this rank answers for the pixel in sums over all.
+    """
+
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    shape: tuple[int, int]
+    pixels: NDArray[np.int64]
+    counts: Callable[[], NDArray[Any]]
+    measured: NDArray[np.bool_]
+    response: BlockResponse
+    cover: NDArray[np.float32]
+    owned: NDArray[np.bool_]
+
+    @property
+    def sees_few(self) -> bool:
+        """Whether far fewer positions are scanned than there are orientations."""
+        return _FEW_SCANNED * self.response.n_scanned <= self.response.n_padded
+
+    def row_of(self) -> NDArray[np.int32]:
+        """Row of each pixel of the ROI, -1 where the rank's voxels do not hit it."""
+        rows = np.full(self.shape[0] * self.shape[1], -1, dtype=np.int32)
+        rows[self.pixels] = np.arange(self.pixels.size, dtype=np.int32)
+        return rows
+
+
+@dataclass(frozen=True)
+class Model:
+    """The forward model of a rank: its voxels (n_voxels, 3) in micrometres and its views.
+
+    background is the mean and noise_variance the variance of a dark pixel, in counts.
+    """
+
+    xyz_um: NDArray[np.float64]
+    views: list[View]
+    background: float
+    noise_variance: float
+
+    def project(self, view: View, maps: Maps) -> tuple[Image, Lit]:
+        """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, and where it comes from.
+
+        The two act on different indices: the one that leaves less to the other comes first.
+        """
+        if view.sees_few:
+            image = np.zeros((view.pixels.size, view.response.n_scanned), dtype=np.float32)
+            kernels.scatter_bilinear(view.response.of_voxels(maps), *self._place(view), image)
+            return image, None
+        image = np.zeros((view.pixels.size, view.response.n_padded), dtype=np.float32)
+        map_kernels.scatter_maps(maps.first, maps.run, maps.values, *self._place(view), image)
+        return view.response.of_pixels(image)
+
+    def backproject(self, view: View, image: Image, lit: Lit, maps: Maps) -> None:
+        """Add the adjoint of `project` of an image (n_rows, n_scanned) to what the maps hold.
+
+        lit is what `project` gave for the same maps; what they hold nothing of is left out.
+        """
+        if lit is None:
+            seen = np.zeros((maps.n_voxels, view.response.n_scanned), dtype=np.float32)
+            kernels.gather_bilinear(image, *self._place(view), seen)
+            view.response.of_voxels_back(seen, maps)
+        else:
+            back = view.response.of_pixels_back(image, lit)
+            map_kernels.gather_maps(back, *self._place(view), maps.first, maps.run, maps.values)
+
+    def _place(self, view: View) -> tuple[Any, ...]:
+        """Where the voxels fall, as the kernels want it."""
+        return self.xyz_um, view.matrix, view.shift, view.shape, view.row_of()
+
+    def deviance(self, maps: Maps) -> float:
+        """Minus the log likelihood of the maps per count, of a model that has all voxels."""
+        total = n_counts = 0.0
+        for view in self.views:
+            extra = np.float32(self.background + self.noise_variance)
+            expected = np.maximum(self.project(view, maps)[0] + extra, _FAINTEST)[:, view.measured]
+            counts = np.maximum(view.counts()[:, view.measured] + np.float32(self.noise_variance), 0.0)
+            total += float((expected - counts * np.log(expected)).sum(dtype=np.float64))
+            n_counts += float(counts.sum(dtype=np.float64))
+        return total / max(n_counts, 1.0)
+
+
+class Exchange(Protocol):
+    """How the ranks put their predictions together."""
+
+    def add_overlaps(self, indices: list[int], predictions: Sequence[Image]) -> None:
+        """Add to the predictions of these views what other ranks predict for the same pixels."""
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of the values over all ranks, the same on each."""
+
+
+class NoExchange:
+    """A single rank has nothing to exchange."""
+
+    def add_overlaps(self, indices: list[int], predictions: Sequence[Image]) -> None:
+        """Leave the predictions as they are."""
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values."""
+        return values
+
+
+def ordered_subsets(n_views: int, n_subsets: int) -> list[list[int]]:
+    """Interleaved subsets of the views, in an order that keeps neighbours in time far apart in omega."""
+    n_subsets = min(max(n_subsets, 1), n_views)
+    ratio = (5.0**0.5 - 1.0) / 2.0
+    order = np.argsort([(k * ratio) % 1.0 for k in range(n_subsets)], kind="stable")
+    return [list(range(int(k), n_views, n_subsets)) for k in order]
+
+
+def maximise(
+    model: Model,
+    maps: Maps,
+    iterations: int,
+    n_subsets: int,
+    exchange: Exchange,
+    report: Callable[[int, float], None] = lambda done, misfit: None,
+) -> tuple[Maps, list[float]]:
+    """Improve the maps; returns them and the misfit of every iteration.
+
+    The misfit is chi-square per measured value where a count or more is expected, as met on the way
+    through the subsets; the iterations end early when it stands still. `report` is called after
+    every subset with the number of views done. After each iteration orientations that hold next to
+    nothing are given up.
+    """
+    subsets = ordered_subsets(len(model.views), n_subsets)
+    misfits: list[float] = []
+    for _ in range(iterations):
+        squares = np.zeros(2)
+        for indices in subsets:
+            squares += _update(model, indices, maps, exchange)
+            report(len(indices), misfits[-1] if misfits else np.nan)
+        chi_square, n_values = exchange.total(squares)
+        misfits.append(float(chi_square / max(n_values, 1.0)))
+        if len(misfits) > 1 and abs(misfits[-2] - misfits[-1]) < _STILL * misfits[-1]:
+            break
+        maps = pruned(maps, exchange)
+    return maps, misfits
+
+
+def pruned(maps: Maps, exchange: Exchange) -> Maps:
+    """Without what is next to nothing beside the peak of its voxel, or beside the peaks of the grain."""
+    top = maps.highest().astype(np.float64)
+    sums = exchange.total(np.array([np.sum(top**2), np.sum(top)]))
+    usual = sums[0] / max(sums[1], 1e-30)
+    return maps.above((NOTHING * np.maximum(top, _FAINT_VOXEL * usual)).astype(np.float32))
+
+
+def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
+    """Maps of one value throughout that predict the total of the counts: where the iterations start."""
+    counts = response = 0.0
+    for view in model.views:
+        owned = view.counts()[view.owned][:, view.measured]
+        counts += float(owned.sum(dtype=np.float64)) - model.background * owned.size
+        response += float(view.cover.sum()) * float(view.response.seen.sum())
+    total = exchange.total(np.array([counts, response]))
+    return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))
+
+
+def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) -> NDArray[np.float64]:
+    """One step of expectation maximisation on some views, in place; returns (chi-square, values)."""
+    views = [model.views[k] for k in indices]
+    images, lits = zip(*(model.project(view, maps) for view in views), strict=True)
+    exchange.add_overlaps(indices, images)
+    corrections = replace(maps, values=np.zeros_like(maps.values))
+    noise = np.float32(model.noise_variance)
+    dark = np.float32(model.background) + noise
+    squares = np.zeros(2)
+    for view, image, lit in zip(views, images, lits, strict=True):
+        measured = view.measured.astype(np.float32)
+        squares += map_kernels.compare(
+            image, view.counts(), measured, view.owned, dark, noise, np.float32(_FAINTEST)
+        )
+        model.backproject(view, image, lit, corrections)
+    cover = np.stack([view.cover for view in views])
+    seen = np.stack([view.response.seen for view in views])
+    map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, seen)
+    return squares

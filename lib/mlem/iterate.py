@@ -1,0 +1,290 @@
+"""The workflow of method `mlem`: voxels and pixels to ranks, iterations, maps to the grain.
+
+The ranks share the voxels of the visual hull evenly, layer by layer along the rotation axis. Each
+holds the pixels that its voxels hit; neighbours add up their predictions where their pixels are the
+same. Rank 0 only ever gets what is read off the maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+from threadpoolctl import threadpool_limits
+
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.memory import fits_on_every_node
+from ..parallel.partition import block
+from ..parallel.progress import Progress
+from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
+from ..projection import kernels
+from ..projection.projector import Projector
+from ..scan.bands import Bands
+from ..scan.gather import NOTHING, Result, gather_volume
+from ..scan.hull import Hull, Look, find_hull
+from ..scan.measurement import Measurement
+from ..scan.setting import Setting, find_dark
+from . import expectation, shape
+from .expectation import Model, View
+from .maps import Maps
+from .overlaps import RankExchange, fetch_halo
+from .resolution import find_resolution, refinement_for
+from .response import BlockResponse
+from .shape import Readings
+from .uncertainty import orientation_errors
+
+Array = NDArray[np.float64]
+
+READINGS = tuple(key.name for key in fields(Readings))
+_HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
+_HULL_SIGMA = 3.0
+_HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What this method adds to the fields: for the report and the file."""
+
+    resolution: Resolution
+    width_keys: tuple[str, ...]
+    misfits: list[float]
+    counts_per_density: float
+
+    def facts(self) -> dict[str, Any]:
+        """For the attributes of the result."""
+        return {
+            "n_iterations": len(self.misfits),
+            "misfit": self.misfits,
+            **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
+        }
+
+    @property
+    def widths(self) -> dict[str, float]:
+        """The widths of the resolution by the names of their keys."""
+        return dict(zip(self.width_keys, (self.resolution.rocking, self.resolution.rolling), strict=False))
+
+
+def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
+    """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere. Collective."""
+    measurement, projector = setting.measurement, setting.projector
+    dark = find_dark(measurement, comm)
+    hull = find_hull(measurement, projector, comm, _look(setting, dark), quiet=quiet)
+    shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
+    voxels = hull.voxels(shares[comm.rank])
+    xyz_um = projector.centres_um(voxels)
+    resolution = find_resolution(setting, hull, dark, comm)
+    with Bands(measurement.scan, measurement.omega_index) as bands:
+        exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
+        model = Model(xyz_um, exchange.views, *(measurement.n_summed * level for level in dark))
+        refinement = refinement_for(measurement, resolution)
+        maps, misfits = _iterate(setting, model, resolution, refinement, exchange, comm, quiet)
+    readings = _read(measurement, projector, hull, shares, voxels, maps, refinement, comm)
+    volumes = gather_volume(projector, hull, measurement.n_omega, READINGS, readings, shares, comm)
+    if comm.rank != 0:
+        return NOTHING
+    one_view = replace(model, views=model.views[:1])
+    response = _with_response(measurement, one_view, refinement, resolution).views[0].response
+    outcome = Outcome(resolution, measurement.scan_type.widths, misfits, float(np.mean(response.seen)))
+    return *finish(measurement, volumes, outcome), outcome.facts()
+
+
+def _look(setting: Setting, dark: tuple[float, float]) -> Look:
+    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise."""
+
+    def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
+        n_measured = int(setting.measurement.measured(k).sum())
+        above = n_measured * dark[0] + max(_HULL_SIGMA * np.sqrt(n_measured * dark[1]) / 3.0, _HULL_COUNTS)
+        total = bands.total(k)
+        setting.keep_total(k, total)
+        return uniform_filter(total, 3, mode="nearest") > above
+
+    return Look(lit, _HULL_SHARE, margin=1)
+
+
+def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:
+    """The pixels that the voxels hit at each omega, with their counts if these fit into memory.
+
+    Where they do not, they are read again in each iteration.
+    """
+    views: list[View] = []
+    with together(comm):
+        views = [
+            _view(setting.measurement, setting.projector, bands, k, xyz_um)
+            for k in range(setting.measurement.n_omega)
+        ]
+    limit = None if setting.params.memory is None else setting.params.memory * 1e9
+    n_bytes = sum(view.pixels.size for view in views) * bands.n_pairs * bands.dtype.itemsize
+    if not fits_on_every_node(comm, n_bytes, limit):
+        return views
+    show = comm.rank == 0 and not quiet
+    with together(comm), Progress("pixels", len(views), "omegas", visible=show) as progress:
+        for k, view in enumerate(views):
+            views[k] = replace(view, counts=_held(view.counts()))
+            progress.advance()
+            check_alarm(comm)
+    return views
+
+
+def _view(measurement: Measurement, projector: Projector, bands: Bands, k: int, xyz_um: Array) -> View:
+    """Which pixels the voxels hit at the k-th omega; its response comes later, with the orientations."""
+    matrix, shift = projector.views.matrix[k], projector.views.shift[k]
+    n_x, n_y = projector.views.detector_shape
+    hit = np.zeros(n_x * n_y, dtype=np.bool_)
+    cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
+    kernels.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
+    pixels = np.flatnonzero(hit)
+    return View(
+        matrix=matrix,
+        shift=shift,
+        shape=(n_x, n_y),
+        pixels=pixels,
+        counts=lambda: measurement.put_together(_counts(bands, k, pixels, n_y)),
+        measured=measurement.scanned(k),
+        response=BlockResponse.of(np.zeros((measurement.n_pairs, 1), dtype=np.float32)),
+        cover=cover,
+        owned=hit[pixels],
+    )
+
+
+def _held(counts: NDArray[Any]) -> Callable[[], NDArray[Any]]:
+    return lambda: counts
+
+
+def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArray[Any]:
+    """The counts (n_rows, n_scanned) of some pixels, given by their numbers."""
+    if pixels.size == 0:
+        return np.empty((0, bands.n_pairs), dtype=bands.dtype)
+    x, y = np.divmod(pixels, n_y)
+    box = np.array([[x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]])
+    loaded = bands.load(slice(k, k + 1), box)
+    return loaded.flat[(x - box[0, 0]) * box[0, 3] + y - box[0, 1]]
+
+
+def _grid(measurement: Measurement, refinement: int) -> OrientationGrid:
+    return measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
+
+
+def _with_response(measurement: Measurement, model: Model, refinement: int, resolution: Resolution) -> Model:
+    """The model for orientations of which `refinement` fall on a step of the scan."""
+    axes, grid = measurement.relative_axes_deg(), _grid(measurement, refinement)
+    sharp = resolution.sharpened(BLUR_STEPS * measurement.usual_step_deg)
+    views = []
+    for k, view in enumerate(model.views):
+        sees = measurement.response(axes, grid, sharp, k)
+        sees[~view.measured] = 0.0
+        views.append(replace(view, response=BlockResponse.of(sees)))
+    return replace(model, views=views)
+
+
+def _iterate(
+    setting: Setting,
+    model: Model,
+    resolution: Resolution,
+    refinement: int,
+    exchange: RankExchange,
+    comm: Comm,
+    quiet: bool,
+) -> tuple[Maps, list[float]]:
+    """One pass over the orientations of the scan, which leaves few per voxel; then on the finer grid."""
+    n_views = len(model.views)
+    n_subsets = setting.params.subsets or max(1, round(n_views / expectation.OMEGAS_PER_SUBSET))
+    iterations = setting.params.iterations
+    show = comm.rank == 0 and not quiet
+    with Progress("iterations", (1 + iterations) * n_views, "omegas", visible=show) as progress:
+
+        def advance(done: int, misfit: float) -> None:
+            progress.advance(done)
+
+        rough = _with_response(setting.measurement, model, 1, resolution)
+        grid, finer = _grid(setting.measurement, 1), _grid(setting.measurement, refinement)
+        maps = expectation.constant(rough, grid.n_pairs, exchange)
+        maps, _ = expectation.maximise(rough, maps, 1, n_subsets, exchange, advance)
+        with threadpool_limits(1):  # ranks that share cores must not spin on them
+            maps = maps.refined(grid, finer, expectation.NOTHING)
+        fine = _with_response(setting.measurement, model, refinement, resolution)
+        maps, misfits = expectation.maximise(fine, maps, iterations, n_subsets, exchange, advance)
+        progress.finish()
+    return maps, misfits
+
+
+def _read(
+    measurement: Measurement,
+    projector: Projector,
+    hull: Hull,
+    shares: list[range],
+    voxels: NDArray[np.int64],
+    maps: Maps,
+    refinement: int,
+    comm: Comm,
+) -> Array:
+    """READINGS (n_readings, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
+    first, maps = fetch_halo(comm, maps, shares, hull.n_kept, shape.HALO)
+    around = hull.voxels(range(first, first + maps.n_voxels))
+    if not voxels.size:
+        return np.empty((len(READINGS), 0))
+    layered = projector.layered_shape
+    first_layer, last_layer = around[0] // hull.n_in_layer, around[-1] // hull.n_in_layer
+    index = np.full((last_layer - first_layer + 1, *layered[1:]), -1, dtype=np.int64)
+    index.reshape(-1)[around - first_layer * hull.n_in_layer] = np.arange(around.size)
+    ijk = np.stack(np.unravel_index(voxels - first_layer * hull.n_in_layer, index.shape), axis=1)
+    return np.stack(astuple(shape.read_maps(maps, index, ijk, _grid(measurement, refinement))))
+
+
+def finish(
+    measurement: Measurement, volumes: dict[str, Array], outcome: Outcome
+) -> tuple[dict[str, Array], NDArray[np.bool_]]:
+    """The fields and the mask (n_x, n_y, n_z) from the readings of the whole volume.
+
+    Outside of the mask there is no orientation. Intensity is the density in counts at one omega.
+    """
+    mask = shape.grain_mask(np.nan_to_num(volumes["density"]))
+    inside = Readings(**{name: volumes[name][mask] for name in READINGS})
+    kind = measurement.scan_type
+    unsure: Array | float = 0.0
+    if kind.of_strain:
+        inside, unsure = _at_surface(inside, mask)
+    pull = kind.pull(outcome.resolution, measurement.usual_step_deg)
+    errors = orientation_errors(inside, mask, measurement.steps_deg, pull, one_for_two=kind.one_for_two)
+    found = {
+        **_tilts(measurement, inside, (np.hypot(errors[0], unsure), errors[1])),
+        "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
+    }
+    volume_of = {name: shape.as_field(values, mask) for name, values in found.items()}
+    volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
+    volume_of["completeness"] = volumes["completeness"]
+    return volume_of, mask
+
+
+def _at_surface(inside: Readings, mask: NDArray[np.bool_]) -> tuple[Readings, Array]:
+    """Readings of a smooth unknown without what the average over neighbours does to it at the surface.
+
+    Returns how uncertain (n_voxels,) that leaves them, too: by half of what they are moved.
+    """
+    shift = shape.surface_shift(shape.as_field(inside.tilt1, mask), mask)[mask]
+    return replace(inside, tilt1=inside.tilt1 - shift), 0.5 * np.abs(shift)
+
+
+def _tilts(measurement: Measurement, inside: Readings, errors: tuple[Array, Array]) -> dict[str, Array]:
+    """Positions of the motors at which the voxels diffract, with errors; NaN where it is not known.
+
+    A motor that stood still in a scan of strain has its one position.
+    """
+    zero1, zero2 = measurement.tilt_zero_deg
+    fields = {"tilt1": inside.tilt1 + zero1, "tilt2": inside.tilt2 + zero2}
+    fields |= {"tilt1_std": errors[0], "tilt2_std": errors[1]}
+    if measurement.scan_type.unknown[1]:
+        with np.errstate(invalid="ignore"):
+            fields["tilt_correlation"] = inside.cov12 / np.sqrt(inside.var1 * inside.var2)
+        return fields
+    nothing = np.full(inside.tilt1.size, np.nan)
+    if not measurement.scan_type.of_strain:
+        return fields | {"tilt2": nothing, "tilt2_std": nothing}
+    moved = measurement.scan_type.two_theta_axis(measurement.scanned_shape)
+    arm, still = ("tilt1", "tilt2") if moved == 0 else ("tilt2", "tilt1")
+    stood = float((measurement.scan.tilt2_deg, measurement.scan.tilt1_deg)[moved][0])
+    fields = {arm: inside.tilt1 + measurement.tilt_zero_deg[moved], f"{arm}_std": errors[0]}
+    return fields | {still: np.full(nothing.size, stood), f"{still}_std": nothing}

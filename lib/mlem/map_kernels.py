@@ -1,0 +1,225 @@
+"""The inner loops of the iterative method, on maps that are stored in runs (see `maps.Maps`).
+
+Images hold one row per active pixel with the orientations, or the scanned tilts, contiguous; row_of
+(n_x * n_y of the ROI) gives the row of a pixel, -1 where it is not active.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ..projection import jit  # noqa: F401 - before the kernels
+from ..projection.kernels import four_rows
+
+_VANISHED = np.float32(1e-20)  # counts; far less would not fit into a float, which is slow
+RUN = 8  # orientations that are handled together: a register of the processor
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_NOTHING = (_ZERO,) * RUN
+_1, _2, _3, _4, _5, _6, _7 = (np.uintp(i) for i in range(1, RUN))
+
+
+# A run is read, summed and written as a tuple of its values, on unsigned indices, with all read before any is
+# written: so it compiles to a few vector instructions.
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _run_of(array, number):  # type: ignore[no-untyped-def]
+    """One run of a row."""
+    i = np.uintp(number * RUN)
+    return (
+        array[i], array[i + _1], array[i + _2], array[i + _3],
+        array[i + _4], array[i + _5], array[i + _6], array[i + _7],
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _plus(a, w, b):  # type: ignore[no-untyped-def]
+    """Two runs: a + w b."""
+    return (
+        a[0] + w * b[0], a[1] + w * b[1], a[2] + w * b[2], a[3] + w * b[3],
+        a[4] + w * b[4], a[5] + w * b[5], a[6] + w * b[6], a[7] + w * b[7],
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _write_run(array, number, a):  # type: ignore[no-untyped-def]
+    """Set one run of a row."""
+    i = np.uintp(number * RUN)
+    array[i], array[i + _1], array[i + _2], array[i + _3] = a[0], a[1], a[2], a[3]
+    array[i + _4], array[i + _5], array[i + _6], array[i + _7] = a[4], a[5], a[6], a[7]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _plus_block(a, row, number, block):  # type: ignore[no-untyped-def]
+    """Add to a one run of a row times a block (RUN * RUN), in two sums that do not wait for each other."""
+    i = np.uintp(number * RUN)
+    b = _NOTHING
+    for s in range(0, RUN, 2):
+        a = _plus(a, row[i + np.uintp(s)], _run_of(block, s))
+        b = _plus(b, row[i + np.uintp(s) + _1], _run_of(block, s + 1))
+    return _plus(a, _ONE, b)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _places(rows, weights, n_runs):  # type: ignore[no-untyped-def]
+    """First run of each of four rows of an image, and their weights, read once for all runs of a voxel."""
+    return (
+        (rows[0] * n_runs, rows[1] * n_runs, rows[2] * n_runs, rows[3] * n_runs),
+        (weights[0], weights[1], weights[2], weights[3]),
+    )
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
+    """`scatter_bilinear` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
+    flat, n_runs = image.reshape(-1), image.shape[1] // RUN
+    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
+    for v in range(first.size - 1):
+        if four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights) == 0:
+            continue
+        (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(rows, weights, n_runs)
+        for k in range(first[v], first[v + 1]):
+            held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
+            _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, held))
+            _write_run(flat, p1 + r, _plus(_run_of(flat, p1 + r), w1, held))
+            _write_run(flat, p2 + r, _plus(_run_of(flat, p2 + r), w2, held))
+            _write_run(flat, p3 + r, _plus(_run_of(flat, p3 + r), w3, held))
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def gather_maps(image, xyz, matrix, shift, shape, row_of, first, run, values):  # type: ignore[no-untyped-def]
+    """The adjoint of `scatter_maps`: adds to those values that the maps hold."""
+    flat, n_runs = image.reshape(-1), image.shape[1] // RUN
+    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
+    for v in range(first.size - 1):
+        if four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights) == 0:
+            continue
+        (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(rows, weights, n_runs)
+        for k in range(first[v], first[v + 1]):
+            held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
+            held = _plus(_plus(held, w0, _run_of(flat, p0 + r)), w1, _run_of(flat, p1 + r))
+            held = _plus(_plus(held, w2, _run_of(flat, p2 + r)), w3, _run_of(flat, p3 + r))
+            _write_run(values[np.uintp(k)], 0, held)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _see(row, number, orientation, block_first, column, blocks, sums):  # type: ignore[no-untyped-def]
+    """Add to sums what the scanned tilts see of one run of a row, that of these orientations."""
+    for b in range(block_first[orientation], block_first[orientation + 1]):
+        place = column[np.uintp(b)]
+        _write_run(sums, place, _plus_block(_run_of(sums, place), row, number, blocks[np.uintp(b)]))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _see_back(a, seen, orientation, block_first, column, turned):  # type: ignore[no-untyped-def]
+    """Add to a what one run of orientations gets back from the scanned tilts."""
+    for b in range(block_first[orientation], block_first[orientation + 1]):
+        a = _plus_block(a, seen, column[np.uintp(b)], turned[np.uintp(b)])
+    return a
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def respond_pixels(image, block_first, column, blocks, out, lit):  # type: ignore[no-untyped-def]
+    """What the scanned tilts see of an image: out (n_rows, n_scanned) = image (n_rows, n_padded) K^T.
+
+    K comes in blocks (see `responses.BlockResponse`). lit (n_rows, n_runs) says which runs of the image hold
+    something.
+    """
+    n_scanned = out.shape[1]
+    sums = np.empty(-(-n_scanned // RUN) * RUN, dtype=np.float32)
+    for p in range(image.shape[0]):
+        row = image[p]
+        sums[:] = _ZERO
+        for r in range(lit.shape[1]):
+            x = _run_of(row, r)
+            lit[p, r] = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])) > _ZERO
+            if lit[p, r]:
+                _see(row, r, r, block_first, column, blocks, sums)
+        for t in range(n_scanned):
+            out[p, t] = sums[t]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def respond_pixels_back(image, block_first, column, turned, lit, out):  # type: ignore[no-untyped-def]
+    """The adjoint of `respond_pixels`: sets out (n_rows, n_padded), to zero in runs that are not lit."""
+    n_scanned = image.shape[1]
+    seen = np.zeros(-(-n_scanned // RUN) * RUN, dtype=np.float32)
+    for p in range(image.shape[0]):
+        for t in range(n_scanned):
+            seen[t] = image[p, t]
+        for r in range(lit.shape[1]):
+            a = _NOTHING
+            if lit[p, r]:
+                a = _see_back(a, seen, r, block_first, column, turned)
+            _write_run(out[p], r, a)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def respond_voxels(first, run, values, block_first, column, blocks, out):  # type: ignore[no-untyped-def]
+    """What the scanned tilts see of the maps: out (n_voxels, n_scanned); see `respond_pixels`."""
+    n_scanned = out.shape[1]
+    sums = np.empty(-(-n_scanned // RUN) * RUN, dtype=np.float32)
+    for v in range(first.size - 1):
+        sums[:] = _ZERO
+        for k in range(first[v], first[v + 1]):
+            _see(values[k], 0, run[k], block_first, column, blocks, sums)
+        for t in range(n_scanned):
+            out[v, t] = sums[t]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def respond_voxels_back(image, block_first, column, turned, first, run, values):  # type: ignore[no-untyped-def]
+    """The adjoint of `respond_voxels` of an image (n_voxels, n_scanned): adds to what the maps hold."""
+    n_scanned = image.shape[1]
+    seen = np.zeros(-(-n_scanned // RUN) * RUN, dtype=np.float32)
+    for v in range(first.size - 1):
+        for t in range(n_scanned):
+            seen[t] = image[v, t]
+        for k in range(first[v], first[v + 1]):
+            held = _run_of(values[k], 0)
+            _write_run(values[k], 0, _see_back(held, seen, run[k], block_first, column, turned))
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def compare(expected, counts, measured, owned, dark, noise, faintest):  # type: ignore[no-untyped-def]
+    """Turn what the model expects (n_rows, n_scanned) into counts / expected, in place.
+
+    `dark` is added to the expected and `noise` to the counts. Returns chi-square and the number of values in
+    it: those of owned pixels where `measured` is 1, not 0, and a count or more is expected. Without branches,
+    so that it compiles to vector instructions.
+    """
+    chi_square, n_values = np.float64(0.0), np.float64(0.0)
+    for r in range(expected.shape[0]):
+        row, data, in_row, n_in_row = expected[r], counts[r], _ZERO, _ZERO
+        for t in range(row.size):
+            e = max(row[t] + dark, faintest)
+            c = max(np.float32(data[t]) + noise, _ZERO)
+            ratio = c / e
+            counted = measured[t] if e >= _ONE else _ZERO
+            in_row += (c - e) * (ratio - _ONE) * counted
+            n_in_row += counted
+            row[t] = ratio
+        if owned[r]:
+            chi_square += in_row
+            n_values += n_in_row
+    return chi_square, n_values
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def multiply(first, run, values, corrections, cover, seen):  # type: ignore[no-untyped-def]
+    """Values *= corrections / sensitivity, where there is any; both (n_runs, RUN).
+
+    The sensitivity of voxel v and orientation s is the sum over views k of cover[k, v] seen[k, s].
+    """
+    sensitivity = np.empty(RUN, dtype=np.float32)
+    for v in range(first.size - 1):
+        for k in range(first[v], first[v + 1]):
+            total = _NOTHING
+            for view in range(cover.shape[0]):
+                total = _plus(total, cover[view, v], _run_of(seen[view], run[k]))
+            _write_run(sensitivity, 0, total)
+            for s in range(RUN):
+                if sensitivity[s] > np.float32(1e-6):
+                    value = values[k, s] * corrections[k, s] / sensitivity[s]
+                    values[k, s] = value if value > _VANISHED else _ZERO

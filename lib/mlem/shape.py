@@ -1,0 +1,205 @@
+"""From the maps of the iterative method to the grain: density, mask, orientation of every voxel.
+
+Noise grows with the iterations from voxel to voxel while neighbours share the truth; so maps are
+averaged over the next neighbours with a narrow Gaussian before anything is read off them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
+
+from ..physics.tilts import OrientationGrid
+from ..projection import jit  # noqa: F401 - before the kernels
+from .map_kernels import RUN
+from .maps import Maps
+
+SMOOTHING_VOXELS = 0.8  # sigma of the average over neighbours
+HALO = 2  # layers of neighbours that take part
+_HALF = 0.5  # of the density inside: where a voxel is half full
+_INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
+
+
+@numba.njit(cache=True, nogil=True)
+def _peaks(first, run, values, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-untyped-def]
+    """Moments of the main peak of each voxel's averaged map: see `read_maps`."""
+    halo = weights.shape[0] // 2
+    n_pairs = n1 * n2
+    total = np.empty(-(-n_pairs // RUN) * RUN, dtype=np.float32)
+    for v in range(ijk.shape[0]):
+        total[:] = 0.0
+        for di in range(-halo, halo + 1):
+            for dj in range(-halo, halo + 1):
+                for dk in range(-halo, halo + 1):
+                    i, j, k = ijk[v, 0] + di, ijk[v, 1] + dj, ijk[v, 2] + dk
+                    if not (0 <= i < index.shape[0] and 0 <= j < index.shape[1] and 0 <= k < index.shape[2]):
+                        continue
+                    row = index[i, j, k]
+                    if row < 0:
+                        continue
+                    weight = weights[di + halo, dj + halo, dk + halo]
+                    for r in range(first[row], first[row + 1]):
+                        for s in range(RUN):
+                            total[run[r] * RUN + s] += weight * values[r, s]
+        density, best = 0.0, 0
+        for s in range(n_pairs):
+            density += total[s]
+            if total[s] > total[best]:
+                best = s
+        out[v, 0] = density
+        i0, j0 = best // n2, best % n2
+        mass = m1 = m2 = 0.0
+        for i in range(max(i0 - window, 0), min(i0 + window + 1, n1)):
+            for j in range(max(j0 - window, 0), min(j0 + window + 1, n2)):
+                mass += total[i * n2 + j]
+                m1 += total[i * n2 + j] * i
+                m2 += total[i * n2 + j] * j
+        if not mass > 0.0:
+            out[v, 1:] = np.nan
+            continue
+        m1 /= mass
+        m2 /= mass
+        v1 = v2 = c12 = 0.0
+        for i in range(max(i0 - window, 0), min(i0 + window + 1, n1)):
+            for j in range(max(j0 - window, 0), min(j0 + window + 1, n2)):
+                value = total[i * n2 + j] / mass
+                v1 += value * (i - m1) ** 2
+                v2 += value * (j - m2) ** 2
+                c12 += value * (i - m1) * (j - m2)
+        second, i2, j2 = np.float32(0.0), i0, j0
+        for i in range(n1):
+            for j in range(n2):
+                outside = abs(i - i0) > window or abs(j - j0) > window
+                if outside and total[i * n2 + j] > second:
+                    second, i2, j2 = total[i * n2 + j], i, j
+        out[v, 1], out[v, 2] = m1, m2
+        out[v, 3], out[v, 4], out[v, 5] = v1, v2, c12
+        out[v, 6] = mass
+        out[v, 7] = second / total[best]
+        out[v, 8], out[v, 9] = abs(i2 - i0), abs(j2 - j0)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the averaged maps say, each (n_voxels,).
+
+    density: total of the map; tilt1, tilt2: centre of mass of the main peak, relative to tilt_zero;
+    var1, var2, cov12: second moments of the peak; peak_mass: its part of the density; second_peak:
+    the brightest orientation outside of it, as a share of the peak's height, and apart1, apart2: how
+    far that lies from the main one.
+    """
+
+    density: NDArray[np.float64]
+    tilt1: NDArray[np.float64]
+    tilt2: NDArray[np.float64]
+    var1: NDArray[np.float64]
+    var2: NDArray[np.float64]
+    cov12: NDArray[np.float64]
+    peak_mass: NDArray[np.float64]
+    second_peak: NDArray[np.float64]
+    apart1: NDArray[np.float64]
+    apart2: NDArray[np.float64]
+
+
+def read_maps(
+    maps: Maps,
+    index: NDArray[np.int64],
+    ijk: NDArray[np.int64],
+    grid: OrientationGrid,
+) -> Readings:
+    """Read density and orientation off the maps.
+
+    index (n_x, n_y, n_z) gives the number of a voxel among the maps, -1 for none; ijk
+    (n_voxels, 3) are the places in `index` to read. The main peak is the window of one scan step
+    around the brightest orientation.
+    """
+    out = np.empty((ijk.shape[0], 10))
+    n1, n2 = grid.axis1.size, grid.axis2.size
+    _peaks(maps.first, maps.run, maps.values, index, ijk, neighbour_weights(), n1, n2, grid.refinement, out)
+    places = (np.arange(grid.axis1.size), np.arange(grid.axis2.size))
+    tilt1 = np.interp(out[:, 1], places[0], grid.axis1)
+    tilt2 = np.interp(out[:, 2], places[1], grid.axis2)
+    step1, step2 = (float(np.ptp(a)) / max(a.size - 1, 1) for a in (grid.axis1, grid.axis2))
+    return Readings(
+        out[:, 0],
+        np.where(np.isnan(out[:, 1]), np.nan, tilt1),
+        np.where(np.isnan(out[:, 2]), np.nan, tilt2),
+        out[:, 3] * step1**2,
+        out[:, 4] * step2**2,
+        out[:, 5] * step1 * step2,
+        out[:, 6],
+        out[:, 7],
+        out[:, 8] * step1,
+        out[:, 9] * step2,
+    )
+
+
+def as_field(values: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values (n_voxels,) inside the mask (n_x, n_y, n_z) as a field, NaN outside of it."""
+    field = np.full(mask.shape, np.nan)
+    field[mask] = values
+    return field
+
+
+def surface_shift(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """By how much the average over neighbours moves a smooth field (n_x, n_y, n_z) at the grain's surface.
+
+    There the neighbours lie on one side: the value is that of their middle, off by the gradient times its
+    distance. To first order; zero in the inside, NaN outside of the mask.
+    """
+    offsets = np.arange(-HALO, HALO + 1)
+    line = neighbour_weights()[:, HALO, HALO].astype(np.float64)
+    inside = mask.astype(np.float64)
+
+    def averaged(by: int | None) -> NDArray[np.float64]:
+        result = inside
+        for axis in range(3):
+            weights = line * offsets if axis == by else line
+            result = correlate1d(result, weights, axis=axis, mode="constant")
+        return result
+
+    total = np.where(mask, averaged(None), 1.0)
+    shift = np.zeros(mask.shape)
+    for axis in range(3):
+        shift += averaged(axis) / total * slope(values, mask, axis)
+    return np.where(mask, shift, np.nan)
+
+
+def slope(values: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+    """Change of values per voxel along an axis, from neighbours inside the mask; 0 without any."""
+    change = np.diff(np.where(mask, values, 0.0), axis=axis)
+    both = np.logical_and(*(np.delete(mask, end, axis=axis) for end in (0, -1)))
+    change = np.where(both, change, 0.0)
+    sides = [[end if i == axis else (0, 0) for i in range(3)] for end in ((1, 0), (0, 1))]
+    total = sum(np.pad(change, side) for side in sides)
+    n_sides = sum(np.pad(both.astype(np.float64), side) for side in sides)
+    return np.asarray(total / np.maximum(n_sides, 1.0))
+
+
+def neighbour_weights() -> NDArray[np.float32]:
+    """Weights of the average over neighbours (5, 5, 5), sum 1."""
+    line = np.exp(-0.5 * (np.arange(-HALO, HALO + 1) / SMOOTHING_VOXELS) ** 2)
+    weights = line[:, None, None] * line[:, None] * line
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where the averaged density (any shape) is at least half of that inside the grain.
+
+    A crystal diffracts alike everywhere, so the density has one value inside, zero outside, and half
+    of it at the surface, whatever the counts. The value inside is the median of what surely belongs
+    to the grain; the few stray voxels far above it do not matter.
+    """
+    positive = density[density > 0]
+    if not positive.size:
+        return np.zeros(density.shape, dtype=bool)
+    sure = positive[positive > _INSIDE * np.percentile(positive, 90)]
+    return density > _HALF * np.median(sure)
+
+
+SECOND_PEAK = 0.35  # of the height of the main one, at which another counts

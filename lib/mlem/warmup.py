@@ -1,0 +1,41 @@
+"""Small calls of the kernels of `mlem`, for `projection.jit.compile_first`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..projection import kernels
+from ..scan import warmup
+from ..scan.measurement import Measurement
+from ..scan.setting import Setting
+from . import expectation, shape
+from .expectation import Model, NoExchange, View
+from .maps import Maps
+from .resolution import REFINEMENT
+from .response import BlockResponse
+
+
+def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
+    """The kernels with arguments of the types that the run will use."""
+    yield from warmup.small_calls(setting)
+    yield lambda: _fit_one_voxel(setting.measurement, setting.projector.views.matrix[0])
+
+
+def _fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64]) -> None:
+    """An iteration with one voxel in front of one pixel, and what is read off its map."""
+    n_pairs = measurement.n_pairs
+    counts = np.zeros((1, n_pairs), dtype=measurement.scan.dtype.newbyteorder("="))
+    xyz, shift = np.zeros((1, 3)), np.zeros(2)
+    hit, cover = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.float32)
+    kernels.mark_pixels(xyz, matrix, shift, (1, 1), hit, cover)
+    pixels, measured = np.flatnonzero(hit), measurement.measured(0)
+    for refinement in (1, REFINEMENT):  # K may come before P or after it
+        grid = measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
+        response = BlockResponse.of(np.ones((n_pairs, grid.n_pairs), dtype=np.float32))
+        view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)
+        model, maps = Model(xyz, [view], 0.0, 0.0), Maps.full(1, grid.n_pairs, 1.0)
+        maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange())
+        shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

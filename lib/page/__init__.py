@@ -1,0 +1,5 @@
+"""Pages that need no other file: their skeleton and style, pictures of a grain, slices that move.
+
+In come sections of HTML and fields as colours; out comes one page, the same look for getdata.html and
+report.html.
+"""

@@ -1,0 +1,198 @@
+"""The fields of the grain that report.html shows, each as still slices and for the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..page.pictures import Body, draw_key
+from ..page.viewer import Painted
+from ..physics.colours import colour_range, orientation_rgb
+from . import pictures
+from .pictures import NOTHING, OUTSIDE
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OrientationView:
+    """Both tilts (n_x, n_y, n_z) in degrees as one colour."""
+
+    title: str
+    text: str
+    tilt1: Array
+    tilt2: Array
+
+    def still(self, body: Body) -> Figure:
+        """Three slices through the middle, and the key."""
+        return pictures.draw_orientation(body, self.tilt1, self.tilt2)
+
+    def painted(self, body: Body) -> Painted:
+        """The whole volume, for the viewer."""
+        center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
+        rgb = orientation_rgb(self.tilt1, self.tilt2, center, radius)
+        rgb[~body.mask] = OUTSIDE
+        figure = Figure(figsize=(3.4, 3.0))
+        key = figure.add_axes((0.22, 0.16, 0.74, 0.74))
+        draw_key(key, center, radius)
+        key.locator_params(nbins=5)
+        return Painted(self.title, self.text, rgb, None, figure)
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """A field (n_x, n_y, n_z) on a colour map between two limits; only_grain leaves out the rest."""
+
+    title: str
+    text: str
+    values: Array
+    label: str
+    cmap: str
+    limits: tuple[float, float]
+    only_grain: bool = False
+    cutoff: float | None = None
+
+    def still(self, body: Body) -> Figure:
+        """Three slices through the middle, and the histogram."""
+        return pictures.draw_field(
+            body,
+            self.values,
+            self.label,
+            cmap=self.cmap,
+            limits=self.limits,
+            only_grain=self.only_grain,
+            cutoff=self.cutoff,
+        )
+
+    def painted(self, body: Body) -> Painted:
+        """The whole volume, for the viewer; number 0 is where there is nothing."""
+        low, high = self.limits
+        shown = np.isfinite(self.values) & (body.mask | (not self.only_grain))
+        numbers = np.zeros(self.values.shape, dtype=np.uint8)
+        share = np.clip((self.values[shown] - low) / (high - low), 0.0, 1.0)
+        numbers[shown] = 1 + np.rint(254 * share).astype(np.uint8)
+        cmap = matplotlib.colormaps[self.cmap]
+        palette = np.vstack([to_rgb(NOTHING), cmap(np.linspace(0.0, 1.0, 255))[:, :3]])
+        figure = Figure(figsize=(3.4, 0.75))
+        scale = matplotlib.cm.ScalarMappable(Normalize(low, high), cmap)
+        bar = figure.add_axes((0.06, 0.65, 0.88, 0.25))
+        figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
+        return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8), figure)
+
+
+# Fields of some scans only: title, text, label, colour map, factor. Signed ones are symmetric about zero.
+_MORE_FIELDS: dict[str, tuple[str, str, str, str, float]] = {
+    "strain": (
+        "Strain",
+        "Axial strain, along the scattering vector: red is stretched, blue is compressed.",
+        "strain (1e-4)",
+        "RdBu_r",
+        1e4,
+    ),
+    "strain_std": (
+        "Error of the strain",
+        "Standard deviation of the strain.",
+        "strain_std (1e-4)",
+        "magma",
+        1e4,
+    ),
+    "rocking_offset": (
+        "Offset of the rocking curve",
+        "The part of the rocking angle that does not turn with omega: strain and the motor's zero together.",
+        "rocking_offset (deg)",
+        "RdBu_r",
+        1.0,
+    ),
+}
+
+
+def _more_fields(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[FieldView]:
+    """The fields that this scan has beyond those of a mosaicity scan."""
+    views = []
+    for name, (title, text, label, cmap, scale) in _MORE_FIELDS.items():
+        if name in fields:
+            values = scale * fields[name]
+            low, high = pictures.usual_limits(np.abs(values[mask] if mask.any() else values))
+            limits = (-high if cmap == "RdBu_r" else low, high)
+            views.append(FieldView(title, text, values, label, cmap, limits, only_grain=True))
+    return views
+
+
+def fields_to_show(
+    fields: Mapping[str, Array], mask: NDArray[np.bool_], *, mlem: bool, cutoff: float
+) -> list[OrientationView | FieldView]:
+    """What the page shows of a result; cutoff is that of the completeness."""
+
+    def usual(name: str) -> tuple[float, float]:
+        return pictures.usual_limits(fields[name][mask] if mask.any() else fields[name])
+
+    light = "Density of the grain in counts" if mlem else "Mean counts of all tilts at the voxel's pixel"
+    complete = (
+        "" if mlem else f" The grain is what reaches the cutoff {cutoff:g} (dashed line in the histogram)."
+    )
+    spread = "the error of" if mlem else "the spread of the voxel's tilt map along"
+    views: list[OrientationView | FieldView] = [*_more_fields(fields, mask)]
+    if all(np.isfinite(fields[name]).any() for name in ("tilt1_std", "tilt2_std")):
+        views.append(
+            OrientationView(
+                "Orientation",
+                "The same colour is the same orientation, to be read off the key, whose axes are the range "
+                "in degrees.",
+                fields["tilt1"],
+                fields["tilt2"],
+            )
+        )
+    views += [
+        FieldView(
+            "Shape",
+            f"{light}, with the outline of the grain (white line): the outline should follow the rim of what "
+            "is bright, away from the edges of the volume.",
+            fields["intensity"],
+            "intensity (counts)",
+            "viridis",
+            usual("intensity"),
+        ),
+        FieldView(
+            "Misorientation",
+            "Mean angle between the orientations of a voxel and its neighbours (KAM): lines are boundaries "
+            "within the grain, a fine grain all over is noise.",
+            fields["kam"],
+            "kam (deg)",
+            "inferno",
+            usual("kam"),
+            only_grain=True,
+        ),
+        FieldView(
+            "Completeness",
+            "Share of the omegas at which a voxel is lit: near 1 inside of the grain when the geometry is "
+            f"right, falling steeply outside.{complete}",
+            fields["completeness"],
+            "completeness",
+            "cividis",
+            (0.0, 1.0),
+            cutoff=None if mlem else cutoff,
+        ),
+    ]
+    for tilt in ("tilt1", "tilt2"):
+        text = f"{spread} {tilt}: small where the orientation is well known, large at boundaries."
+        name = f"{tilt}_std"
+        if not np.isfinite(fields[name]).any():
+            continue
+        views.append(
+            FieldView(
+                f"Width of {tilt}",
+                f"{name}, {text}",
+                fields[name],
+                f"{name} (deg)",
+                "magma",
+                usual(name),
+                only_grain=True,
+            )
+        )
+    return views

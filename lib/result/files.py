@@ -1,0 +1,184 @@
+"""The result of recon3d.py: its files, and the lines that sum it up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks.trust import Checks
+from ..errors import Recon3DError
+from ..physics.misorientation import neighbour_misorientation
+from ..scan.setting import Setting
+
+if TYPE_CHECKING:
+    from .volume import Volume
+
+Array = NDArray[np.float64]
+
+RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html")
+_LABEL_WIDTH = 13
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before the work whether the result can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Recon3DError(folder, f"cannot be made ({error.strerror}); choose another output") from None
+    for name in RESULT_FILES:
+        if (folder / name).is_dir():
+            raise Recon3DError(folder / name, "is a folder; remove it or choose another output")
+    if not os.access(folder, os.W_OK):
+        raise Recon3DError(folder, "cannot be written; choose another folder with the key output")
+
+
+def write(
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    facts: dict[str, Any],
+    checks: Checks,
+    lines: dict[str, str],
+    *,
+    report: bool = True,
+) -> None:
+    """Write all files under temporary names, then rename them. lines sum the result up, for the report."""
+    from . import volume  # rank 0 alone needs HDF5 and matplotlib
+
+    folder = setting.params.folder
+    names = result_files(report)
+    temporary = [folder / f".{name}.part" for name in names]
+    try:
+        with temporary[0].open("wb") as stream:
+            np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
+        grain = describe(setting, fields, mask, facts, checks)
+        volume.write(temporary[1], grain)
+        if report:
+            from . import report as page
+
+            page.write(temporary[2], setting, grain.fields, mask, facts, checks, lines)
+        for part, name in zip(temporary, names, strict=True):
+            part.replace(folder / name)
+        for name in set(RESULT_FILES) - set(names):  # of another result
+            (folder / name).unlink(missing_ok=True)
+    finally:
+        for part in temporary:
+            part.unlink(missing_ok=True)
+
+
+def result_files(report: bool) -> tuple[str, ...]:
+    """Names of the files of a result, with the page or without."""
+    return RESULT_FILES if report else RESULT_FILES[:2]
+
+
+def describe(
+    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any], checks: Checks
+) -> Volume:
+    """The result with its units and origin, ready to be written."""
+    from . import volume
+
+    params = setting.params
+    spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
+    attributes = {
+        "scan": setting.measurement.scan_name,
+        "tilt_frame_of_scan": setting.measurement.tilt_frame,
+        "tilt_zero_deg": setting.measurement.tilt_zero_deg,
+        "threshold_counts": setting.threshold,
+        "center_px": setting.projector.center_px,
+        **facts,
+        **checks.facts(),
+        **_alignment_facts(setting),
+        "n_omega": int(setting.measurement.n_omega),
+        "tilt1_motor": setting.measurement.scan.info.get("motors", {}).get("tilt1", "unknown"),
+        "tilt2_motor": setting.measurement.scan.info.get("motors", {}).get("tilt2", "unknown"),
+    }
+    return volume.Volume(
+        origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
+        spacing_um=spacing,
+        axes_um=setting.projector.volume.axes_um,
+        fields=fields | {"kam": neighbour_misorientation(fields["tilt1"], fields["tilt2"], mask)},
+        mask=mask,
+        parameters=params,
+        attributes=attributes,
+        warnings=checks.warnings(setting, mask, facts),
+    )
+
+
+def _alignment_facts(setting: Setting) -> dict[str, Any]:
+    if setting.alignment is None:
+        return {}
+    return {
+        "alignment_omega_deg": setting.measurement.omega_deg,
+        **setting.alignment.facts(),
+    }
+
+
+def _alignment_line(setting: Setting) -> list[tuple[str, str]]:
+    """What was found of the rotation axis and the drift, if anything was looked for."""
+    found = setting.alignment
+    if found is None:
+        return []
+    center = ", ".join(f"{c:.2f}" for c in setting.projector.center_px)
+    how = "as given"
+    if setting.params.detector_center == "auto":
+        how = f"found to {found.center_std_px:.2g} px across the axis, as given along it"
+    drift = "taken out" if setting.params.drift == "correct" else "left in"
+    return [("axis", f"at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}")]
+
+
+def printed(folder: Path, lines: dict[str, str], *, report: bool = True) -> list[str]:
+    """What to print: the files, and the lines that sum the result up."""
+    paths = [str(folder / name) for name in result_files(report)]
+    return paths + [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in lines.items()]
+
+
+def summary(
+    setting: Setting,
+    fields: dict[str, Array],
+    mask: NDArray[np.bool_],
+    facts: dict[str, Any],
+    n_ranks: int,
+    times: dict[str, float],
+) -> dict[str, str]:
+    """The reconstruction in five lines: label and text. times are seconds by what took them."""
+    params, scan = setting.params, setting.measurement.scan
+    voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
+    n_grain = int(mask.sum())
+    tilts = f"{scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.measurement.tilt_frame}"
+    if setting.measurement.scan_name != "mosaicity":
+        tilts = f"{setting.measurement.scan_name}, {scan.shape[0]} x {scan.shape[1]} positions"
+    omegas = f"{setting.measurement.n_omega} of {scan.shape[2]} omegas"
+    lines = [("scan", f"{tilts}, {omegas}, {scan.shape[3]} x {scan.shape[4]} pixels")]
+    voxels = " x ".join(str(n) for n in params.grain_steps)
+    lines += _alignment_line(setting)
+    if "misfit" in facts:
+        steps = f"{facts['n_iterations']} iterations to a misfit of {facts['misfit'][-1]:.2f}"
+        found = (facts.get(f"{key}_deg") for key in ("rock_width", "roll_width", "strain_width"))
+        widths = " x ".join(f"{width:.4f}" for width in found if width is not None) + " deg"
+        lines.append(("volume", f"{voxels} voxels, {steps}, resolution {widths}"))
+        how = "by half the density"
+    else:
+        lines.append(("volume", f"{voxels} voxels, lit above {setting.threshold:.3g} counts"))
+        how = f"at completeness >= {params.completeness_cutoff:g}"
+    lines.append(("grain", f"{n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 {how}"))
+    if n_grain:
+        known = [name for name in ("tilt1", "tilt2") if np.isfinite(fields[name][mask]).any()]
+        spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in known]
+        texts = [f"{name} {s[1]:.4f} ({s[0]:.4f}..{s[2]:.4f})" for name, s in zip(known, spans, strict=True)]
+        lines.append(("orientation", f"{', '.join(texts)} deg, median (5 % .. 95 %)"))
+    else:
+        nothing = "none: no voxel is complete enough; check M, omega_sign, detector_center, threshold"
+        lines.append(("orientation", nothing))
+    if "strain" in fields and n_grain:
+        span = np.nanpercentile(fields["strain"][mask], [5, 50, 95])
+        error = np.nanmedian(fields["strain_std"][mask])
+        text = f"{span[1]:.2e} ({span[0]:.2e}..{span[2]:.2e}), error {error:.1e}"
+        lines.append(("strain", f"{text}, median (5 % .. 95 %)"))
+    took = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in times.items())
+    ranks = f"{n_ranks} rank{'s' if n_ranks > 1 else ''}"
+    lines.append(("time", f"{sum(times.values()):.1f} s on {ranks}: {took}"))
+    return dict(lines)

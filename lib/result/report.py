@@ -1,0 +1,230 @@
+"""report.html: one page that shows a reconstruction and what it was made with, with all pictures inside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from html import escape
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..checks.doubts import changes
+from ..checks.geometry import Verdict
+from ..checks.projections import Comparison
+from ..checks.trust import Checks
+from ..errors import Recon3DError
+from ..initfile.parameters import KEYS, Parameters
+from ..initfile.parse import format_value
+from ..page import viewer
+from ..page.pictures import Body
+from ..page.skeleton import facts_list, page, picture_section, warnings_section
+from ..scan.measurement import Measurement
+from ..scan.setting import Setting
+from ..version import __version__
+from . import pictures
+from .fields import fields_to_show
+from .projection_pictures import draw_images, draw_omegas
+
+Array = NDArray[np.float64]
+
+_DPI = 130
+_MIDDLE = "Slices through the middle of the grain."
+_ONLY_MOVING = ("Width of tilt2",)  # looks like that of tilt1; drawing takes time
+_PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
+_LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
+
+
+def write(
+    path: Path,
+    setting: Setting,
+    fields: Mapping[str, Array],
+    mask: NDArray[np.bool_],
+    facts: Mapping[str, Any],
+    checks: Checks,
+    lines: Mapping[str, str],
+) -> None:
+    """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
+    params = setting.params
+    sections = [
+        warnings_section(checks.warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
+        "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
+        f"written.</p>{facts_list(lines)}</section>",
+        *_volume(setting, fields, mask),
+        *_comparison(checks.comparison),
+        *(
+            _orientations(setting.measurement, fields, mask)
+            if setting.measurement.scan_type.unknown[1]
+            else []
+        ),
+    ]
+    if "misfit" in facts:
+        sections.append(
+            _picture(
+                "Misfit",
+                "Chi-square per measured value after each iteration; it should fall and come to rest near 1.",
+                lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
+            )
+        )
+    sections += _alignment(setting)
+    sections += _geometries(checks.verdicts)
+    sections.append(_parameters(params))
+    sections.append(_versions())
+    title = f"{params.folder.resolve().name}: {params.method}"
+    path.write_text(page("recon3d", title, str(params.folder.resolve()), sections), encoding="utf-8")
+
+
+def _orientations(
+    measurement: Measurement, fields: Mapping[str, Array], mask: NDArray[np.bool_]
+) -> list[str]:
+    """The section on the distribution of orientations, where two tilts are known."""
+    return [
+        _picture(
+            "Orientations of the grain",
+            "Each spot is a part of the grain with the same orientation; brighter means more of the grain."
+            + (
+                " Voxels heaped up at the rim of the scanned range: the tilts were scanned too little."
+                if measurement.tilt_frame == "sample"
+                else ""
+            ),
+            lambda: pictures.draw_orientations(
+                fields["tilt1"][mask],
+                fields["tilt2"][mask],
+                fields["intensity"][mask],
+                (measurement.scan.tilt1_deg, measurement.scan.tilt2_deg)
+                if measurement.tilt_frame == "sample"
+                else None,
+            ),
+        ),
+    ]
+
+
+def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
+    """The viewer, and the still pictures that stand in for it on paper and without JavaScript."""
+    params = setting.params
+    position, size = np.array(params.grain_pos), np.array(params.grain_dim)
+    limits = np.stack([position - size / 2, position + size / 2], axis=1)
+    body = Body(limits, setting.projector.volume.axes_um, mask)
+    shown = fields_to_show(fields, mask, mlem=params.method == "mlem", cutoff=params.completeness_cutoff)
+    try:
+        moving = viewer.section(body, [view.painted(body) for view in shown])
+    except Exception as error:
+        moving = _failure("Through the volume", error)
+    stills = [
+        _picture(view.title, f"{_MIDDLE} {view.text}", partial(view.still, body), "still")
+        for view in shown
+        if view.title not in _ONLY_MOVING
+    ]
+    return [moving, *stills]
+
+
+def _comparison(found: Comparison | None) -> list[str]:
+    """The sections on how well the result explains the images."""
+    if found is None:
+        return []
+    return [
+        _picture(
+            "Projections of the result",
+            "The images, summed over the tilts, beside the projections of the reconstructed grain, at some "
+            "omegas and at the worst one; counts. The difference should be faint and without a pattern: one "
+            "side red and the other blue is a displacement, a red spot is light that nothing explains."
+            f" Across the rotation axis the images lie {found.shift_across_px:+.2f} px from the projections.",
+            lambda: draw_images(found.shown),
+        ),
+        _picture(
+            "Intensity and residual per omega",
+            "Counts of the image and of the projection, all tilts together, and what the projection leaves "
+            "unexplained of the image beyond noise. Steps of the counts are the beam's or another grain's.",
+            lambda: draw_omegas(found),
+        ),
+    ]
+
+
+def _geometries(verdicts: Sequence[Verdict]) -> list[str]:
+    """How well other signs and tilt frames fit."""
+    if not verdicts:
+        return []
+    present = verdicts[0].candidate
+    misfits = {changes(present, v.candidate): f"misfit {v.misfit:.2f}" for v in verdicts}
+    return [
+        "<section><h2>Other geometries</h2><p>Each tried on a coarse volume and judged by omegas that it has "
+        "not seen; the init file's should have the smallest misfit. A mirrored sample fits as well with both "
+        f"rows of the flip reversed.</p>{facts_list(misfits)}</section>"
+    ]
+
+
+def _alignment(setting: Setting) -> list[str]:
+    """The sections on axis and drift, where these were looked for."""
+    found = setting.alignment
+    if found is None:
+        return []
+    omega = setting.measurement.omega_deg
+    return [
+        _picture(
+            "Rotation axis and drift",
+            "The centroid of the grain's image must follow the fitted path of a rotation; what is left over "
+            f"is drift, here {found.scale_px:.2g} px rms, "
+            + ("taken out." if setting.params.drift == "correct" else "left in."),
+            lambda: pictures.draw_alignment(omega, found, setting.params.M),
+        ),
+    ]
+
+
+def _picture(title: str, text: str, draw: Callable[[], Figure], kind: str = "") -> str:
+    """A section with a picture. One that cannot be drawn must not cost the result of a long run."""
+    try:
+        return picture_section(title, text, draw(), _DPI, kind)
+    except Exception as error:
+        return _failure(title, error)
+
+
+def _failure(title: str, error: Exception) -> str:
+    why = f"This picture could not be drawn ({type(error).__name__}: {error})."
+    return f'<section class="warn"><h2>{escape(title)}</h2><p>{escape(why)}</p></section>'
+
+
+def _parameters(params: Parameters) -> str:
+    """Every key that counts, by group."""
+    groups: dict[str, dict[str, str]] = {}
+    notes = {}
+    for name, key in KEYS.items():
+        if key.metadata["group"] != _LEFT_OUT:
+            groups.setdefault(key.metadata["group"], {})[name] = _value(params, name)
+            unit = key.metadata["unit"]
+            notes[name] = f"{unit + '; ' if unit else ''}{key.metadata['text']}"
+    lists = "".join(f"<h3>{escape(group)}</h3>{facts_list(keys, notes)}" for group, keys in groups.items())
+    return (
+        '<section class="long"><h2>Parameters</h2><p>The keys of the init file as they were used, defaults '
+        f"included.</p>{lists}</section>"
+    )
+
+
+def _value(params: Parameters, name: str) -> str:
+    value = getattr(params, name)
+    try:
+        return format_value(value)
+    except Recon3DError:  # text that no init file can hold
+        return str(value)
+
+
+def _versions() -> str:
+    made = {
+        "Recon3D": __version__,
+        "Python": sys.version.split()[0],
+        **{name: _version(name) for name in _PACKAGES},
+        "made on": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
+    }
+    return f"<section><h2>Versions</h2><p>What the result was made with.</p>{facts_list(made)}</section>"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,193 @@
+"""grain.vtkhdf: one HDF5 file that ParaView opens as ImageData and silx view as NeXus.
+
+The fields are stored once, as cell data of the group VTKHDF with axes (z, y, x); the NXdata groups
+of /entry link to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Recon3DError
+from ..initfile.parameters import KEYS, Parameters
+from ..initfile.parse import format_value, from_keys
+from ..physics.colours import colour_range, orientation_rgb
+from ..version import __version__
+
+Array = NDArray[np.float64]
+
+_VTKHDF_VERSION = (1, 0)  # what ImageData needs; VTK reads its cells since 9.3
+FIELD_NOTES = {
+    "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
+    "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),
+    "tilt1_std": ("deg", "standard deviation of the voxel's map along tilt1"),
+    "tilt2_std": ("deg", "standard deviation of the voxel's map along tilt2"),
+    "completeness": ("", "share of the measured omegas at which the brightest tilt pair is lit"),
+    "intensity": ("counts", "mean over omega of the counts of all tilts at the voxel's pixel"),
+    "tilt_correlation": ("", "correlation of tilt1 and tilt2 within the peak of the voxel"),
+    "peaks": ("", "orientations with a peak of their own: 2 where a second one stands out"),
+    "kam": ("deg", "mean angle between the orientations of the voxel and of its neighbours in the grain"),
+    "rocking_offset": ("deg", "constant part of the rocking angle: strain and motor zero together"),
+    "rocking_offset_std": ("deg", "standard deviation of the constant part"),
+    "rocking_omega0": ("deg", "omega at which the rocking angle is largest"),
+    "rocking_amplitude": ("deg", "size of the rocking angle's swing over a turn"),
+    "strain": ("", "axial strain, along the scattering vector"),
+    "strain_std": ("", "standard deviation of the strain"),
+    "mask": ("", "1 inside the grain"),
+    "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
+}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A reconstructed (or true) grain, as grain.vtkhdf has it.
+
+    origin_um is the corner of the volume, axes_um the voxel centres along x, y, z in the sample frame;
+    fields and mask have shape (n_x, n_y, n_z); attributes say what else is worth knowing, warnings what
+    to doubt. `grain["tilt1"]` and `grain.tilt1` are the field tilt1, `grain.misfit` the attribute misfit.
+    """
+
+    origin_um: Array
+    spacing_um: Array
+    axes_um: tuple[Array, Array, Array]
+    fields: Mapping[str, NDArray[Any]]
+    mask: NDArray[np.bool_]
+    parameters: Parameters
+    attributes: Mapping[str, Any]
+    warnings: Sequence[str] = ()
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.fields[name]
+
+    def __getattr__(self, name: str) -> Any:
+        known = {**self.__dict__.get("attributes", {}), **self.__dict__.get("fields", {})}
+        if name not in known:
+            raise AttributeError(f"the grain has no '{name}', but {', '.join(sorted(known))}")
+        return known[name]
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The orientation as colour, (n_x, n_y, n_z, 3)."""
+        return orientation_rgb(self.fields["tilt1"], self.fields["tilt2"], *self._colour_range())
+
+    def save(self, path: str | Path) -> None:
+        """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""
+        part = Path(path).with_name(f".{Path(path).name}.part")
+        try:
+            write(part, self)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _colour_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        return colour_range(self.fields["tilt1"], self.fields["tilt2"], self.mask)
+
+
+def read(path: str | Path) -> Volume:
+    """The grain of a file that `write` wrote. Raises Recon3DError."""
+    try:
+        with h5py.File(path) as file:
+            return _read(file, str(path))
+    except FileNotFoundError:
+        raise Recon3DError(path, "no such file; recon3d.py makes grain.vtkhdf") from None
+    except (OSError, KeyError) as error:
+        raise Recon3DError(path, f"is not a grain.vtkhdf ({' '.join(str(error).split())})") from None
+
+
+def _read(file: h5py.File, where: str) -> Volume:
+    vtk, entry = file["VTKHDF"], file["entry"]
+    stored = {name: np.ascontiguousarray(np.swapaxes(d[()], 0, 2)) for name, d in vtk["CellData"].items()}
+    mask = stored.pop("mask").astype(bool)
+    del stored["rgb"]  # made from the others
+    process = entry["process"]
+    keys = {name: value for name, value in process["parameters"].attrs.items() if name in KEYS}
+    x_um, y_um, z_um = (entry[f"voxel_{name}"][()] for name in "xyz")
+    return Volume(
+        origin_um=vtk.attrs["Origin"],
+        spacing_um=vtk.attrs["Spacing"],
+        axes_um=(x_um, y_um, z_um),
+        fields=stored,
+        mask=mask,
+        parameters=from_keys(keys, where),
+        attributes={name: value for name, value in process.attrs.items() if name != "NX_class"},
+        warnings=tuple(process["warnings"].asstr()[()]) if "warnings" in process else (),
+    )
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write the file (not atomic: give a temporary name and rename)."""
+    center, radius = volume._colour_range()
+    with h5py.File(path, "w") as file:
+        vtk = file.create_group("VTKHDF")
+        vtk.attrs["Version"] = np.array(_VTKHDF_VERSION, dtype="i8")
+        vtk.attrs["Type"] = np.bytes_("ImageData")
+        extent = [limit for n in volume.mask.shape for limit in (0, n)]
+        vtk.attrs["WholeExtent"] = np.array(extent, dtype="i8")
+        vtk.attrs["Origin"] = volume.origin_um.astype("f8")
+        vtk.attrs["Spacing"] = volume.spacing_um.astype("f8")
+        vtk.attrs["Direction"] = np.eye(3).ravel()
+        cells = vtk.create_group("CellData")
+        for name, values in volume.fields.items():
+            _write_field(cells, name, values.astype("f8"))
+        _write_field(cells, "mask", volume.mask.astype("u1"))
+        _write_field(cells, "rgb", volume.rgb)
+        cells["rgb"].attrs["rgb_center_deg"] = center
+        cells["rgb"].attrs["rgb_radius_deg"] = radius
+        _write_nexus(file, cells, volume)
+
+
+def _write_field(cells: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    """Store (x, y, z, ...) as (z, y, x, ...), compressed: most of a volume is empty."""
+    stored = np.ascontiguousarray(np.swapaxes(values, 0, 2))
+    dataset = cells.create_dataset(name, data=stored, compression="gzip", compression_opts=1, shuffle=True)
+    unit, text = FIELD_NOTES[name]
+    dataset.attrs["long_name"] = f"{name} ({unit})" if unit else name
+    dataset.attrs["description"] = text
+    if unit:
+        dataset.attrs["units"] = unit
+
+
+def _write_nexus(file: h5py.File, cells: h5py.Group, volume: Volume) -> None:
+    file.attrs["NX_class"] = "NXroot"
+    file.attrs["default"] = "entry"
+    entry = file.create_group("entry")
+    entry.attrs["NX_class"] = "NXentry"
+    entry.attrs["default"] = "tilt1"
+    axes = {}
+    for name, centers in zip("xyz", volume.axes_um, strict=True):
+        axes[name] = entry.create_dataset(f"voxel_{name}", data=centers)
+        axes[name].attrs["units"] = "um"
+        axes[name].attrs["long_name"] = f"{name} (um)"
+    for name in cells:
+        data = entry.create_group(name)
+        data.attrs["NX_class"] = "NXdata"
+        data.attrs["signal"] = name
+        data.attrs["axes"] = ["z", "y", "x"] + (["."] if cells[name].ndim == 4 else [])
+        if name == "rgb":
+            data.attrs["interpretation"] = "rgba-image"
+        data[name] = cells[name]
+        for axis, dataset in axes.items():
+            data[axis] = dataset
+    process = entry.create_group("process")
+    process.attrs["NX_class"] = "NXprocess"
+    process["program"] = "Recon3D"
+    process["version"] = __version__
+    process["date"] = datetime.now().astimezone().isoformat(timespec="seconds")
+    for name, value in volume.attributes.items():
+        process.attrs[name] = value
+    process.create_dataset("warnings", data=list(volume.warnings), dtype=h5py.string_dtype())
+    parameters = process.create_group("parameters")
+    parameters.attrs["NX_class"] = "NXcollection"
+    for key in fields(volume.parameters):
+        value = getattr(volume.parameters, key.name)
+        plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+        numbers = isinstance(value, tuple) and value and all(isinstance(v, int | float) for v in value)
+        parameters.attrs[key.name] = value if plain or numbers else format_value(value)

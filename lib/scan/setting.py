@@ -1,0 +1,241 @@
+"""What the init file and the scan together say, worked out once for the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import Recon3DError
+from ..initfile.parameters import Parameters
+from ..parallel.communicator import Comm, together
+from ..physics import noise
+from ..physics.geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
+from ..physics.scan_types import (
+    SCANS,
+    ScanType,
+    check_scan,
+    guess_scan,
+    scan_types,
+    two_theta_axes,
+    whole_turn,
+)
+from ..physics.tilts import turn_back
+from ..projection.projector import Projector
+from ..projection.views import Block, Views
+from . import store
+from .alignment import Alignment
+from .measurement import Measurement
+from .store import Scan
+
+Array = NDArray[np.float64]
+
+_NOISE_FRAMES = 64
+_WIDEST_VOXEL_PX = 2.0
+_TOTALS_BYTES = 128 << 20  # per rank
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the init file and the scan together say, the same on every rank.
+
+    params is what was said, measurement what was scanned, projector how it projects. threshold is in counts;
+    alignment the fit that the rotation axis or drift come from, if they do. totals, where they are
+    wanted later, are the images of all tilts that this rank has met so far, by number of omega.
+    """
+
+    params: Parameters
+    measurement: Measurement
+    projector: Projector
+    threshold: float
+    warnings: list[str]
+    alignment: Alignment | None = None
+    totals: dict[int, NDArray[np.float32]] | None = None
+
+    def parts(self) -> list[Setting]:
+        """One setting for each of the scans that the measurement holds."""
+        return [replace(self, measurement=part) for part in self.measurement.parts()]
+
+    def keep_total(self, k: int, image: NDArray[np.float32]) -> None:
+        """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
+        if self.totals is not None and (len(self.totals) + 1) * image.nbytes <= _TOTALS_BYTES:
+            self.totals[k] = image
+
+    @property
+    def drift_px(self) -> Array:
+        """The drift (n, 2) that was taken out of the projections."""
+        if self.alignment is None or self.params.drift != "correct":
+            return np.zeros((self.measurement.n_omega, 2))
+        return self.alignment.drift_px
+
+
+def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
+    """Read everything but the pixels, if no scan is given, and work out what holds for the whole run."""
+    scan = scan or store.read_scan(Path(params.path))
+    threshold = params.threshold
+    if threshold is None:
+        threshold = noise.auto_threshold(noise_sample(scan, _omegas_in_use(params, scan)))
+    return work_out(params, scan, float(threshold))
+
+
+def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
+    """The setting of a scan that was read, without a look at its pixels."""
+    warnings: list[str] = []
+    name = _scan_name(params, scan)
+    tilt_frame = _tilt_frame(params, scan, name, warnings)
+    check_scan(name, tilt_frame, *scan.shape[:2])
+    kinds = tuple(scan_types(name, tilt_frame))
+    _check_method(params.method, name, kinds)
+    omega_index = _omegas_in_use(params, scan)
+    axes = (scan.tilt1_deg, scan.tilt2_deg)
+    middle = tuple(float(axis[0] + axis[-1]) / 2 for axis in axes)
+    zero = params.tilt_zero or middle
+    omega = params.omega_sign * np.radians(scan.omega_deg[omega_index])
+    relative = [axis - z for axis, z in zip(axes, zero, strict=True)]
+    mean = [m - z for m, z in zip(middle, zero, strict=True)]
+    for i in two_theta_axes(name):
+        relative[i], mean[i] = np.zeros_like(relative[i]), 0.0
+    center = _center(params, scan)
+    views, pair_views = _views(params, scan, tilt_frame, omega, relative, mean, center)
+    turns = []
+    if kinds[0].turns:
+        turns = [turn_back(params.mode, relative[0], relative[1], w) for w in omega]
+    if params.method == "rocking" and not whole_turn(omega):
+        warnings.append(
+            f"omega covers {np.degrees(np.ptp(omega)):.0f} degrees, less than a full turn: tilt2 and "
+            "the offset of method rocking are hard to tell apart, their errors grow (2.3 times "
+            "over half a turn); mlem takes the offset to be nil"
+        )
+    if params.method == "mlem":
+        warnings += _gaps(params)
+    grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
+    volume = Block(*(voxel_axis(*axis) for axis in grid))
+    measurement = Measurement(scan, kinds, params.mode, (zero[0], zero[1]), omega_index, omega, turns)
+    projector = Projector(volume, OMEGA_AXIS[params.mode], views, pair_views, center)
+    return Setting(params, measurement, projector, threshold, warnings)
+
+
+def _gaps(params: Parameters) -> list[str]:
+    """A warning where voxels lie too far apart for the four pixels that each is projected on."""
+    widths = [params.M * size / n for size, n in zip(params.grain_dim, params.grain_steps, strict=True)]
+    if max(widths) <= _WIDEST_VOXEL_PX:
+        return []
+    enough = [int(np.ceil(params.M * size / _WIDEST_VOXEL_PX)) for size in params.grain_dim]
+    steps = ",".join(str(max(n, m)) for n, m in zip(params.grain_steps, enough, strict=True))
+    return [
+        f"voxels are {max(widths):.1f} pixels wide: above {_WIDEST_VOXEL_PX:g} there are gaps between their "
+        f"projections, and the misfit of mlem grows; take grain_steps [{steps}]"
+    ]
+
+
+def find_dark(measurement: Measurement, comm: Comm) -> tuple[float, float]:
+    """Mean and variance of the dark pixels, in counts. Collective."""
+    dark = (0.0, 0.0)
+    with together(comm):
+        if comm.rank == 0:
+            sample = noise_sample(measurement.scan, measurement.omega_index)
+            sigma = noise.dark_sigma(sample)
+            dark = (noise.dark_background(sample, sigma), sigma**2)
+    return comm.bcast(dark)
+
+
+def _center(params: Parameters, scan: Scan) -> tuple[float, float]:
+    """Where the init file says that the axis is; `auto` starts from the middle."""
+    given = params.detector_center
+    if given is None or isinstance(given, str):
+        return roi_center((scan.shape[3], scan.shape[4]))
+    return float(given[0]), float(given[1])
+
+
+def _views(
+    params: Parameters,
+    scan: Scan,
+    tilt_frame: str,
+    omega: Array,
+    relative: list[Array],
+    mean: list[float],
+    center: tuple[float, float],
+) -> tuple[Views, Views | None]:
+    """The projections at the mean tilt, and at every pair of tilts if they are asked for.
+
+    relative are the two tilt axes and mean their middle, in degrees from tilt_zero.
+    """
+    n_x, n_y = scan.shape[3:]
+    geometry = params.geometry().with_center(center)
+    names = ("phi_up", "phi_lo") if tilt_frame == "sample" else ("mu", "gamma")
+
+    def at(angles: ArrayLike, tilt1_deg: ArrayLike, tilt2_deg: ArrayLike) -> Views:
+        tilts = dict(zip(names, (np.radians(tilt1_deg), np.radians(tilt2_deg)), strict=True))
+        matrix, shift = geometry.sample_to_pixel(angles, **tilts)
+        return Views(np.ascontiguousarray(matrix), np.ascontiguousarray(shift), (n_x, n_y))
+
+    views = at(omega, mean[0], mean[1])
+    if params.projection == "mean":
+        return views, None
+    tilt1, tilt2 = np.meshgrid(relative[0], relative[1], indexing="ij")
+    return views, at(omega[:, None], tilt1.ravel(), tilt2.ravel())
+
+
+def _scan_name(params: Parameters, scan: Scan) -> str:
+    """What was scanned: the init file and getdata.json must agree; else what the axes suggest."""
+    found = scan.info.get("scan")
+    if found is not None and found not in SCANS:
+        raise Recon3DError(scan.folder / store.INFO, f"scan '{found}' must be one of {', '.join(SCANS)}")
+    if params.scan and found and params.scan != found:
+        roles = ", ".join(f"{axis} is {role}" for axis, role in scan.info.get("roles", {}).items())
+        raise Recon3DError(
+            "scan", f"{params.scan}, but {store.INFO} says {found} ({roles}); correct one of them"
+        )
+    return str(params.scan or found or guess_scan(*scan.shape[:2]))
+
+
+def _tilt_frame(params: Parameters, scan: Scan, name: str, warnings: list[str]) -> str:
+    """As the init file or getdata.json says; else the tilts are above omega, but a rocking motor is below."""
+    found = scan.info.get("tilt_frame")
+    if params.tilt_frame and found and params.tilt_frame != found:
+        warnings.append(f"tilt_frame {params.tilt_frame} of the init file overrides {found} of {store.INFO}")
+    usual = "lab" if name.startswith("rocking") and params.method != "backprojection" else "sample"
+    tilt_frame = params.tilt_frame or found or usual
+    if tilt_frame not in TILT_FRAMES:
+        raise Recon3DError(scan.folder / store.INFO, f"tilt_frame '{tilt_frame}' must be sample or lab")
+    return str(tilt_frame)
+
+
+def _check_method(method: str, name: str, kinds: tuple[ScanType, ...]) -> None:
+    """Not every method can read every scan."""
+    in_lab = kinds[0].tilt_frame == "lab"
+    if method == "backprojection" and name.startswith("rocking") and (in_lab or len(kinds) > 1):
+        raise Recon3DError(
+            "method", f"backprojection cannot tell tilt1 from tilt2 in a scan of {name}; use mlem or rocking"
+        )
+    if method == "rocking" and (name != "rocking" or not in_lab):
+        raise Recon3DError(
+            "method",
+            f"rocking needs `scan rocking` in tilt_frame lab, this is {name} in {kinds[0].tilt_frame}",
+        )
+
+
+def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
+    """Indices of the measured omegas that are not excluded."""
+    used = scan.measured.any(axis=(0, 1))
+    if not used.any():
+        raise Recon3DError(scan.folder / store.MEASURED, "says that nothing was measured")
+    for low, high in params.omega_exclude:
+        used &= ~((scan.omega_deg >= low) & (scan.omega_deg <= high))
+    if not used.any():
+        raise Recon3DError("omega_exclude", "leaves no omega to reconstruct from")
+    return np.flatnonzero(used)
+
+
+def noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
+    """Some measured frames, spread evenly over the scan: (n, x, y)."""
+    positions = np.argwhere(scan.measured[:, :, omega_index])
+    chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _NOISE_FRAMES).round().astype(int))]
+    frames = np.empty((len(chosen), *scan.shape[3:]), dtype=scan.dtype)
+    with scan.open() as array:
+        for frame, (i, j, k) in zip(frames, chosen, strict=True):
+            array.read_columns((i, j, omega_index[k]), 0, frame)
+    return frames

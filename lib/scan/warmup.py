@@ -1,0 +1,24 @@
+"""Small calls of the kernels with which every method reads a scan, for `projection.jit.compile_first`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..projection import kernels
+from ..projection.views import pixel_boxes
+from .setting import Setting
+
+
+def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
+    """The kernels with arguments of the types that the run will use."""
+    views = (setting.projector.pair_views or setting.projector.views)[:1]
+    chosen = np.zeros(1, dtype=np.int64)
+    n_pairs, measured = setting.measurement.n_pairs, setting.measurement.scan.dtype.newbyteorder("=")
+    frames = np.zeros((n_pairs, 1, 1), dtype=measured)
+    maps = np.zeros((1, n_pairs), dtype=measured)
+    yield lambda: pixel_boxes(views, setting.projector.volume, chosen)
+    yield lambda: kernels.transpose_frames(frames, 0, 1, maps)
+    small = (np.zeros((1, 2, 3)), np.zeros((1, 2)), (1, 1), *(np.zeros(1) for _ in range(3)))
+    yield lambda: kernels.count_hull(np.zeros(1, np.int32), np.zeros((1, 1), np.uint8), *small)

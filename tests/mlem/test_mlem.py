@@ -1,0 +1,325 @@
+"""Method mlem: exact adjoints, right on phantoms that share no code with it, the same on any ranks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib import reconstruction
+from lib.initfile.parse import parse, read_initfile
+from lib.mlem import expectation, iterate, shape
+from lib.mlem.map_kernels import RUN
+from lib.mlem.maps import Maps, padded
+from lib.parallel import memory
+from lib.parallel.communicator import SerialComm
+from lib.physics.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
+from lib.scan import setting
+from lib.scan.bands import Bands
+from tests import phantoms
+from tests.phantoms import read_result
+from tests.running import Run
+
+CASES = {
+    "horizontal, sample": {},
+    "horizontal, lab": {"frame": "lab"},
+    "vertical, sample": {"mode": "vertical"},
+    "vertical, lab": {"mode": "vertical", "frame": "lab"},
+}
+
+
+@pytest.mark.parametrize("refinement", [2, 6])  # with 6, K goes before P
+@pytest.mark.parametrize("name", CASES)
+def test_projection_and_backprojection(tmp_path, name, refinement):
+    """A f and A' y as two matrices say, and <A f, y> = <f, A' y>, in both frames and both modes."""
+    case = phantoms.make(**CASES[name], n_omega=3, n_tilts=3)
+    params, _ = read_initfile(case.write(tmp_path))
+    whole = setting.prepare(params)
+    here = whole.measurement
+    rng = np.random.default_rng(0)
+    xyz = rng.uniform(-6, 6, (300, 3))  # some of them leave the detector
+    with Bands(here.scan, here.omega_index) as bands:
+        model = expectation.Model(
+            xyz, [iterate._view(here, whole.projector, bands, k, xyz) for k in range(3)], 0.0, 0.0
+        )
+    model = iterate._with_response(here, model, refinement, Resolution(0.03, 0.06))
+    grid = OrientationGrid.refine(*here.relative_axes_deg(), refinement)
+    maps = some_runs(Maps.full(300, grid.n_pairs, 1.0), rng)
+    for k, view in enumerate(model.views):
+        assert view.sees_few == (refinement == 6)
+        onto = bilinear(view, xyz)
+        image = rng.random((view.pixels.size, 9), dtype=np.float32)
+        seen, lit = model.project(view, maps)
+        sharp = Resolution(0.03, 0.06).sharpened(BLUR_STEPS * here.usual_step_deg)
+        response = padded(here.response(here.relative_axes_deg(), grid, sharp, k))
+        np.testing.assert_allclose(seen, onto @ maps.dense() @ response.T, rtol=1e-4, atol=1e-5)
+        back = replace(maps, values=np.zeros_like(maps.values))
+        model.backproject(view, image, lit, back)
+        dense = (onto.T @ image @ response).reshape(300, -1, RUN)
+        np.testing.assert_allclose(back.values, dense[maps.voxel_of_run(), maps.run], rtol=1e-4, atol=1e-5)
+        forward = np.vdot(seen.astype(float), image.astype(float))
+        assert np.vdot(maps.values.astype(float), back.values.astype(float)) == pytest.approx(
+            forward, rel=1e-5
+        )
+
+
+def bilinear(view: expectation.View, xyz: np.ndarray) -> np.ndarray:
+    """P (n_rows, n_voxels) of one view: the product of two hats."""
+    place = xyz @ view.matrix.T + view.shift
+    pixel = np.stack(np.divmod(view.pixels, view.shape[1]), axis=1)
+    return np.maximum(1.0 - np.abs(pixel[:, None] - place), 0.0).prod(axis=2).astype(np.float32)
+
+
+def some_runs(maps: Maps, rng: np.random.Generator) -> Maps:
+    """Random values in some of the runs, none in some voxels."""
+    maps.values[:] *= rng.random(maps.values.shape)
+    maps.values[rng.random(maps.run.size) < 0.6] = 0.0
+    return maps.above(np.zeros(maps.n_voxels, dtype=np.float32))
+
+
+def test_maps_keep_what_they_hold():
+    """Parts, joined again; runs given up; a finer grid with the same total and centre of mass."""
+    rng = np.random.default_rng(1)
+    axis = np.array([-0.1, 0.0, 0.1, 0.2])
+    grid, finer = (OrientationGrid.refine(axis, axis, n) for n in (1, 2))
+    maps = some_runs(Maps.full(40, grid.n_pairs, 1.0), rng)
+    joined = Maps.joined([maps.part(0, 7), maps.part(7, 7), maps.part(7, 40)])
+    np.testing.assert_array_equal(joined.dense(), maps.dense())
+    np.testing.assert_array_equal(maps.highest(), maps.dense().max(axis=1))
+    limit = np.full(40, 0.7, dtype=np.float32)
+    kept, before = (m.dense().reshape(-1, RUN) for m in (maps.above(limit), maps))
+    highest = before.max(axis=1)
+    full, gone = highest >= 1.2 * 0.7, highest <= 0.7
+    assert full.any() and gone.any() and not (full | gone).all()
+    np.testing.assert_array_equal(kept[full], before[full])
+    assert not kept[gone].any()
+    fade = (highest - 0.7) / (0.2 * 0.7)  # from nothing at the limit to all
+    np.testing.assert_allclose(kept, before * np.clip(fade, 0, 1)[:, None], rtol=1e-4, atol=1e-6)
+    fine = maps.refined(grid, finer, 0.0).dense()[:, : finer.n_pairs]
+    coarse = maps.dense()[:, : grid.n_pairs]
+    np.testing.assert_allclose(fine.sum(axis=1), coarse.sum(axis=1), rtol=1e-5)
+    single = Maps.full(1, grid.n_pairs, 0.0)
+    single.values.reshape(-1)[5] = 3.0  # (1, 1): inside of the grid
+    spread = single.refined(grid, finer, 0.0).dense()[0, : finer.n_pairs]
+    for values, at in zip(finer.pairs(), (0.0, 0.0), strict=True):
+        assert (spread @ values) / 3.0 == pytest.approx(at, abs=1e-6)
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_counts_that_do_not_fit_into_memory_are_read_anew(tmp_path, run: Run, ranks):
+    """The same numbers, with nothing held."""
+    case = phantoms.make(n_omega=8, n=16)
+    fields = []
+    for held in ("auto", 0):
+        folder = tmp_path / str(held)
+        init = case.write(folder, method="mlem", iterations=2, rock_width=0.03, roll_width=0.05, memory=held)
+        result = run("recon3d.py", "--no-report", init, ranks=ranks)
+        assert result.returncode == 0, result.stderr
+        assert ("pixels:" in result.stderr) == (held == "auto")
+        fields.append(read_result(folder)[2])
+    for name, values in fields[0].items():
+        np.testing.assert_array_equal(values, fields[1][name], err_msg=name)
+
+
+def test_free_memory_is_the_least_of_machine_and_job(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    assert memory.free_bytes(meminfo, tmp_path) == 5000 * 1024
+    (tmp_path / "memory.current").write_text("1000\n")
+    for limit, free in (("max", 5000 * 1024), ("3000", 2000), ("9000000000", 5000 * 1024)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert memory.free_bytes(meminfo, tmp_path) == free
+    assert memory.free_bytes(tmp_path / "none", tmp_path / "none") > 1 << 20
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_phantom(tmp_path, run: Run, name):
+    """Shape and orientation with nothing but the method given: no threshold, no resolution."""
+    case = phantoms.make(**CASES[name])
+    result = run("recon3d.py", "--no-report", case.write(tmp_path, method="mlem"))
+    assert result.returncode == 0, result.stderr
+    mask, found, fields = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.97
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.1
+    pull = phantoms.pulls(case, mask, found, np.stack([fields["tilt1_std"], fields["tilt2_std"]], -1))
+    assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.6
+    assert np.isnan(found[~mask]).all()
+
+
+def test_clipped_noise_does_not_spoil_the_shape(tmp_path, run: Run):
+    """Read noise of the size of the faint counts, clipped at zero as uint16 does."""
+    case = phantoms.make(peak_counts=60, read_noise=2.0)
+    assert run("recon3d.py", "--no-report", case.write(tmp_path, method="mlem")).returncode == 0
+    mask, found, _ = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.95
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.15
+
+
+def test_better_than_backprojection(tmp_path, run: Run):
+    case = phantoms.make(frame="lab")
+    scores = {}
+    for method in ("mlem", "backprojection"):
+        folder = tmp_path / method
+        assert run("recon3d.py", "--no-report", case.write(folder, method=method)).returncode == 0
+        mask, found, _ = read_result(folder)
+        dice, deviation = phantoms.judge(case, mask, found)
+        scores[method] = dice, np.median(np.linalg.norm(deviation, axis=1))
+    assert scores["mlem"][0] > scores["backprojection"][0] + 0.02
+    assert scores["mlem"][1] < scores["backprojection"][1] / 2
+
+
+def test_same_numbers_on_any_ranks(tmp_path, run: Run):
+    case = phantoms.make(n_omega=12, n=16)
+    serial = None
+    for ranks in (None, 1, 2, 3, 10):
+        folder = tmp_path / str(ranks)
+        result = run(
+            "recon3d.py", "--no-report", case.write(folder, method="mlem", iterations=3), ranks=ranks
+        )
+        assert result.returncode == 0, result.stderr
+        mask, _, fields = read_result(folder)
+        serial = fields if serial is None else serial
+        np.testing.assert_array_equal(mask, serial["mask"] > 0)
+        for name, values in fields.items():
+            np.testing.assert_allclose(values, serial[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_missing_frames_and_excluded_omegas_are_left_out(tmp_path, run: Run):
+    """Frames that were not measured hold zeros; they must not count as dark."""
+    case = phantoms.make()
+    measured = np.random.default_rng(3).random((5, 5, 24)) > 0.2
+    case.counts[~measured] = 0
+    case.counts[:, :, 7] = 5000  # another grain passes
+    init = case.write(tmp_path, method="mlem", omega_exclude=[[100, 110]])
+    np.save(tmp_path / "measured.npy", measured)
+    assert run("recon3d.py", "--no-report", init).returncode == 0
+    mask, found, _ = read_result(tmp_path)
+    dice, deviation = phantoms.judge(case, mask, found)
+    assert dice > 0.96
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.12
+
+
+def test_resolution_is_found(tmp_path):
+    """The widths of the instrument, from the scan, to a third."""
+    case = phantoms.make()
+    params, _ = read_initfile(case.write(tmp_path, method="mlem", iterations=2))
+    _, _, facts = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    assert facts["rock_width_deg"] == pytest.approx(phantoms.ROCK, rel=0.35)
+    assert facts["roll_width_deg"] == pytest.approx(phantoms.ROLL, rel=0.35)
+
+
+def solved(folder, case: phantoms.Case) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Deviations (n, 2) in steps where the masks agree, errors over stated errors, and the facts."""
+    params, _ = read_initfile(case.write(folder, method="mlem"))
+    found, mask, facts = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    orientation, std = (
+        np.stack([found[f"{name}{kind}"] for name in ("tilt1", "tilt2")], -1) for kind in ("", "_std")
+    )
+    _, deviation = phantoms.judge(case, mask, orientation)
+    return deviation, phantoms.pulls(case, mask, orientation, std), facts
+
+
+@pytest.mark.parametrize("frame", ["sample", "lab"])
+def test_resolution_narrower_than_a_step(tmp_path, frame):
+    """What diffracts amid two positions is seen faintly by both, and still found there."""
+    case = phantoms.make(frame=frame, n_tilts=7, widths=(0.5 * phantoms.STEP, 1.5 * phantoms.STEP))
+    deviation, pull, facts = solved(tmp_path, case)
+    assert np.median(np.linalg.norm(deviation, axis=1)) < 0.04
+    assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.6
+    assert 0.4 < facts["rock_width_deg"] / phantoms.STEP < 0.85
+    assert 1.4 < facts["roll_width_deg"] / phantoms.STEP < 1.8
+
+
+@pytest.mark.parametrize("n_omega", [1, 4])
+def test_a_narrow_resolution_from_a_few_omegas(tmp_path, n_omega):
+    """Too few to leave any out for judging the widths."""
+    case = phantoms.make(n_omega=n_omega, widths=(0.5 * phantoms.STEP, 1.5 * phantoms.STEP))
+    _, _, facts = solved(tmp_path, case)
+    assert 0.2 * phantoms.STEP < facts["rock_width_deg"] < 3 * phantoms.STEP
+
+
+def test_narrow_resolution_that_does_not_turn_is_stated_as_an_error(tmp_path):
+    """Equal widths in the sample frame: within a step, the data do not say where a voxel diffracts."""
+    width = 0.9 * phantoms.STEP
+    _, pull, _ = solved(tmp_path, phantoms.make(n_tilts=7, widths=(width, width)))
+    assert 0.6 < 1.4826 * np.median(np.abs(pull)) < 1.6
+
+
+def test_response_is_a_gaussian_that_turns():
+    """At omega 0 tilt1 is the narrow direction in the sample frame, at 90 degrees tilt2."""
+    axis = np.array([-0.1, 0.0, 0.1])
+    grid = OrientationGrid.refine(axis, axis, 1)
+    widths = Resolution(0.1, 0.4)
+    for omega, narrow in ((0.0, 0), (np.pi / 2, 1)):
+        sees = response("sample", "horizontal", axis, axis, grid, widths, omega).reshape(3, 3, 3, 3)
+        off_narrow = sees[2, 1, 1, 1] if narrow == 0 else sees[1, 2, 1, 1]
+        off_wide = sees[1, 2, 1, 1] if narrow == 0 else sees[2, 1, 1, 1]
+        assert off_narrow == pytest.approx(2.0**-4, rel=1e-5)
+        assert off_wide == pytest.approx(2.0 ** (-4 / 16), rel=1e-5)
+        assert sees[1, 1, 1, 1] == 1.0
+
+
+def test_no_resolution_shares_between_positions():
+    """Width 0: an orientation between two positions is seen by both, by linear interpolation."""
+    axis = np.array([-0.1, 0.0, 0.1])
+    grid = OrientationGrid.refine(axis, axis, 2)
+    sees = response("sample", "horizontal", axis, axis, grid, Resolution(0.0, 0.0), 0.3)
+    np.testing.assert_allclose(sees.sum(axis=0), 1.0, rtol=1e-6)
+    assert sees.reshape(3, 3, 5, 5)[1, 1, 1, 2] == pytest.approx(0.5)
+
+
+def test_subsets_hold_every_view_once():
+    for n_views, n_subsets in ((60, 8), (7, 3), (5, 9), (1, 1)):
+        subsets = expectation.ordered_subsets(n_views, n_subsets)
+        assert sorted(k for subset in subsets for k in subset) == list(range(n_views))
+        assert max(map(len, subsets)) - min(map(len, subsets)) <= 1
+
+
+def test_mask_is_half_the_density_whatever_the_scale():
+    density = np.zeros((9, 9, 9))
+    density[2:7, 2:7, 2:7] = 1.0
+    density[1, 2:7, 2:7] = 0.4
+    density[7, 2:7, 2:7] = 0.6
+    for scale in (1e-3, 1.0, 1e6):
+        mask = shape.grain_mask(density * scale)
+        assert mask.sum() == 150
+        assert mask[7, 4, 4] and not mask[1, 4, 4]
+    assert not shape.grain_mask(np.zeros((3, 3, 3))).any()
+
+
+def test_reading_of_one_map():
+    """Worked numbers: a peak between two orientations, and a second one far from it."""
+    axis = np.array([0.0, 0.1, 0.2, 0.3])
+    grid = OrientationGrid.refine(axis, axis, 1)
+    maps = Maps.full(1, 16, 0.0)
+    whole = maps.values.reshape(4, 4)
+    whole[1, 1], whole[1, 2], whole[3, 0] = 3.0, 1.0, 1.5
+    readings = shape.read_maps(
+        maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid
+    )
+    weight = shape.neighbour_weights()[2, 2, 2]
+    assert readings.density[0] == pytest.approx(5.5 * weight)
+    assert (readings.tilt1[0], readings.tilt2[0]) == pytest.approx((0.1, 0.125))
+    assert readings.var2[0] == pytest.approx(0.1**2 * 0.25 * 0.75)
+    assert readings.second_peak[0] == pytest.approx(0.5)
+    assert (readings.apart1[0], readings.apart2[0]) == pytest.approx((0.2, 0.1))
+    assert readings.peak_mass[0] == pytest.approx(4.0 * weight)
+
+
+def test_init_file_takes_the_method():
+    text = "path x\nunit_cell [4,4,4,90,90,90]\nhkl [2,0,0]\nwavelength 0.7\nM 5\nmethod mlem\nsubsets auto\n"
+    params, _ = parse(text, "init")
+    assert (params.method, params.subsets, params.rock_width) == ("mlem", None, None)
+
+
+def test_voxels_wider_than_two_pixels_are_warned_of(tmp_path):
+    """The warning tells how many voxels there should be, and with those it is gone."""
+    case = phantoms.make(n=8, n_omega=4)
+    for steps, warned in (("[8,13,20]", True), ("[13,13,20]", False)):
+        init = case.write(tmp_path, method="mlem", grain_steps=steps)
+        warnings = setting.prepare(read_initfile(init)[0]).warnings
+        assert any("3.1 pixels wide" in line and "[13,13,20]" in line for line in warnings) == warned
+    assert not setting.prepare(read_initfile(case.write(tmp_path, method="backprojection"))[0]).warnings

@@ -1,0 +1,204 @@
+"""report.html, beside the result of recon3d.py."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib import cli, reconstruction
+from lib.checks import trust
+from lib.page.pictures import Body
+from lib.parallel.communicator import SerialComm
+from lib.result import files, pictures, report
+from tests import aligned_scan, phantoms
+
+CASE = phantoms.make(n=10, n_tilts=3, n_omega=12)
+STILLS = ["Orientation", "Shape", "Misorientation", "Completeness", "Width of tilt1"]
+COMPARED = ["Projections of the result", "Intensity and residual per omega"]
+SLICES = ["Through the volume", *STILLS, *COMPARED, "Orientations of the grain"]
+AT_THE_END = ["Other geometries", "Parameters", "Versions"]
+
+
+class Page(HTMLParser):
+    """Headings, sources and open tags of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.headings: list[str] = []
+        self.sources: list[str] = []
+        self.open: list[str] = []
+        self.text = text
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "input"):
+            self.open.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def page_of(folder: Path) -> Page:
+    """The page after a look whether it is whole and needs nothing else."""
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    shell = re.sub(r"base64,[^\"]*", "", page.text)
+    assert not re.search(r"https?://|@import|url\(|<script [^>]*src|<link", shell)
+    assert "could not be drawn" not in shell
+    assert not list(folder.glob(".*"))
+    assert not list(folder.glob("*.part"))
+    return page
+
+
+def reconstructed(folder: Path, **keys: object) -> Page:
+    init = CASE.write(folder, **{"threshold": 5, **keys})
+    assert cli.recon3d([str(init), "--quiet"], SerialComm()) == 0
+    return page_of(folder)
+
+
+def test_backprojection(tmp_path, capsys):
+    page = reconstructed(tmp_path, method="backprojection", completeness_cutoff=0.8)
+    assert page.headings[1:] == ["Result", *SLICES, *AT_THE_END]
+    assert len(page.sources) == len(SLICES) - 1
+    printed = capsys.readouterr().out.splitlines()
+    assert str(tmp_path / "report.html") in printed
+    (grain,) = (line.split(maxsplit=1)[1] for line in printed if line.startswith("grain "))
+    assert grain.replace(">", "&gt;") in page.text
+
+
+def test_mlem(tmp_path):
+    page = reconstructed(tmp_path, method="mlem", iterations=2)
+    assert page.headings[1:] == ["Result", *SLICES, "Misfit", *AT_THE_END]
+    assert len(page.sources) == len(SLICES)
+    assert "<dt>iterations</dt><dd>2 " in page.text
+    assert "sim_grain" not in page.text
+
+
+def test_an_empty_grain_is_said(tmp_path):
+    page = reconstructed(tmp_path, method="backprojection", threshold=60000)
+    assert page.headings[0] == "1 warning"
+    assert "the grain is empty" in page.text
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_layer(axis, tmp_path):
+    steps, size = [10, 10, 10], [10.0, 10.0, 10.0]
+    steps[axis], size[axis] = 1, 1.0
+    page = reconstructed(tmp_path, method="backprojection", grain_steps=steps, grain_dim=size)
+    assert f"smallest {'xyz'[axis]}" not in page.text
+
+
+def test_one_voxel(tmp_path):
+    page = reconstructed(tmp_path, method="backprojection", grain_steps=[1, 1, 1], grain_dim=[1, 1, 1])
+    assert "Shape" in page.headings
+
+
+def test_alignment(tmp_path):
+    params = aligned_scan.parameters(
+        tmp_path / "scan", ang_steps=(2, 2, 18), ang_max=(0.08, 0.08, 340.0), grain_steps=(5, 5, 5)
+    )
+    aligned_scan.write(params)
+    params = replace(
+        params, output=str(tmp_path / "out"), threshold=30.0, detector_center="auto", drift="correct"
+    )
+    reconstruction.run(params, SerialComm(), quiet=True)
+    page = page_of(tmp_path / "out")
+    assert page.headings[-4:] == ["Rotation axis and drift", *AT_THE_END]
+    assert "taken out" in page.text
+
+
+class FakeSetting:
+    warnings = ["tilt_frame <lab> & more"]
+
+
+def test_warnings_in_plain_words():
+    mask = np.zeros((4, 4, 1), dtype=bool)
+    mask[1:3, 1:, 0] = True
+    found = trust.plain_warnings(FakeSetting(), mask, {"misfit": [9.0, 7.04]})
+    assert found[0] == FakeSetting.warnings[0]
+    assert "at the largest y:" in found[1]
+    assert "7.0, far above 1" in found[2]
+    assert len(found) == 3
+    mask[:, -1] = False
+    assert len(trust.plain_warnings(FakeSetting(), mask, {"misfit": [1.1]})) == 1
+
+
+def draw(figure, folder):
+    figure.savefig(folder / "picture.png", dpi=40)
+
+
+@pytest.mark.parametrize("inside", [0.0, 1.0])
+def test_fields_of_nothing_but_nan(inside, tmp_path):
+    shape = (5, 4, 3)
+    limits = np.array([[-2.5, 2.5], [-2.0, 2.0], [-1.5, 1.5]])
+    axes = tuple(np.arange(n) - (n - 1) / 2 for n in shape)
+    body = Body(limits, axes, np.full(shape, bool(inside)))
+    nothing = np.full(shape, np.nan)
+    draw(pictures.draw_orientation(body, nothing, nothing), tmp_path)
+    draw(pictures.draw_field(body, nothing, "nothing", cmap="viridis", limits=(0, 1)), tmp_path)
+    limits = pictures.usual_limits(nothing)
+    draw(pictures.draw_field(body, nothing, "", cmap="magma", limits=limits, only_grain=True), tmp_path)
+    inside_it = nothing[body.mask]
+    draw(pictures.draw_orientations(inside_it, inside_it, inside_it, None), tmp_path)
+
+
+def test_one_orientation_and_one_iteration(tmp_path):
+    draw(pictures.draw_orientations(np.full(3, 1.5), np.zeros(3), np.ones(3), None), tmp_path)
+    draw(pictures.draw_misfit([1.2]), tmp_path)
+
+
+def test_orientations_count_as_much_as_there_is_of_them():
+    tilt1, tilt2 = np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.0, 1.0])
+    figure = pictures.draw_orientations(tilt1, tilt2, np.array([1.0, 2.0, 6.0]), None)
+    values = np.ma.compressed(figure.axes[0].collections[0].get_array())
+    assert sorted(values) == pytest.approx([0.5, 1.0])
+
+
+def test_the_histogram_of_a_large_volume_is_thinned_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(pictures, "_MOST_VALUES", 100)
+    assert pictures._some(np.arange(1001.0)).size <= 100
+    axes = (np.arange(10.0),) * 3
+    body = Body(np.array([[-0.5, 9.5]] * 3), axes, np.ones((10, 10, 10), dtype=bool))
+    figure = pictures.draw_field(body, np.ones((10, 10, 10)), "ones", cmap="viridis", limits=(0, 2))
+    (bars,) = (p for p in figure.axes[1].patches if p.get_label() == "grain")
+    assert bars.get_data().values.sum() == pytest.approx(1000)
+
+
+def test_a_picture_that_fails_does_not_cost_the_result(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("a <bug>")
+
+    monkeypatch.setattr(pictures, "draw_orientations", fail)
+    init = CASE.write(tmp_path, threshold=5, method="backprojection", grain_steps=[4, 4, 4])
+    assert cli.recon3d([str(init), "--quiet"], SerialComm()) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "This picture could not be drawn (ValueError: a &lt;bug&gt;)." in text
+
+
+def test_the_page_is_written_before_any_file_is_renamed(tmp_path, monkeypatch):
+    """A full disk at the last of the files leaves the older result whole."""
+    for name in files.RESULT_FILES:
+        (tmp_path / name).write_bytes(b"an older result")
+
+    def fail(path, *_):
+        assert path.name == ".report.html.part"
+        path.write_text("half a pa")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "write", fail)
+    init = CASE.write(tmp_path, threshold=5, method="backprojection", grain_steps=[4, 4, 4])
+    assert cli.recon3d([str(init), "--quiet"], SerialComm()) == 1
+    assert [(tmp_path / name).read_bytes() for name in files.RESULT_FILES] == [b"an older result"] * 3
+    assert not list(tmp_path.glob(".*"))
