@@ -1,4 +1,4 @@
-"""lib/parallel/communicator.py in one process: the serial communicator, missing MPI, the pieces of an array."""
+"""The communicator in a single process: the serial one, missing MPI, the pieces of an array."""
 
 from __future__ import annotations
 
