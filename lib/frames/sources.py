@@ -31,9 +31,9 @@ def is_hdf5(folder: str) -> bool:
 def find_units(folder: str, stem: str) -> list[str]:
     """What `datadir` and `dataname` name, in natural order. Raises Recon3DError if that is nothing."""
     if is_hdf5(folder):
-        from . import bliss  # h5py need not be loaded for EDF files
+        from . import entries  # h5py need not be loaded for EDF files
 
-        return bliss.find_entries(folder, stem)
+        return entries.find_entries(folder, stem)
     return edf.find_files(folder, stem)
 
 
