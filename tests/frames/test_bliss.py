@@ -14,6 +14,7 @@ import pytest
 from lib import cli
 from lib.errors import Recon3DError
 from lib.frames import bliss
+from lib.frames.entries import find_entries
 from lib.frames.pixels import Roi
 from lib.parallel.communicator import SerialComm
 from tests.scans import write_bliss
@@ -93,7 +94,7 @@ def test_names_of_entries(tmp_path: Path) -> None:
     write_three(tmp_path / "scan.h5")
 
     def entries(names: str, path: Path = tmp_path) -> list[str]:
-        return [unit.rpartition("::")[2] for unit in entries.find_entries(str(path), names)]
+        return [unit.rpartition("::")[2] for unit in find_entries(str(path), names)]
 
     assert entries("1.1", tmp_path / "scan.h5") == ["1.1"]  # not 10.1, not 1.2
     assert entries("1.1,3.1") == ["1.1", "3.1"]
