@@ -74,9 +74,8 @@ def reconstruct(
         setting = prepare(from_keys({"path": _MEMORY, **keys}, "reconstruct"), arrays)
     comm = SerialComm()
     setting = replace(align(setting, comm, quiet=quiet), totals={})
-    fields, mask, facts = reconstruction.solve(setting, comm, quiet=quiet)
-    found = trust.check(setting, fields, mask, comm, quiet=quiet)
-    return files.describe(setting, fields, mask, facts, found)
+    result = reconstruction.solve(setting, comm, quiet=quiet)
+    return files.describe(setting, result, trust.check(setting, result, comm, quiet=quiet))
 
 
 def load(path: str | Path) -> Volume:

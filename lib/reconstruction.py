@@ -48,13 +48,13 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
     found = Checks()
     if report:
         times["checks"] = time.monotonic()
-        found = trust.check(setting, *result[:2], comm, quiet=quiet)
+        found = trust.check(setting, result, comm, quiet=quiet)
 
     printed: list[str] = []
     with together(comm):
         if comm.rank == 0:
-            lines = files.summary(setting, *result, comm.size, _seconds(times))
-            files.write(setting, *result, found, lines, report=report)
+            lines = files.summary(setting, result, comm.size, _seconds(times))
+            files.write(setting, result, found, lines, report=report)
             printed = files.printed(params.folder, lines, report=report)
     return printed
 
@@ -89,7 +89,7 @@ def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         for name in ("strain", "strain_std"):
             fields[name] = np.where(mask & other, more[name], np.nan)
         facts |= {f"strain_{name.removeprefix('strain_')}": value for name, value in its_facts.items()}
-    return fields, mask, facts
+    return Result(fields, mask, facts)
 
 
 def _seconds(started: dict[str, float]) -> dict[str, float]:

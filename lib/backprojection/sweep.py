@@ -35,7 +35,7 @@ def backproject(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     fields = sum_maps(setting, comm, quiet=quiet)
     if comm.rank != 0:
         return NOTHING
-    return fields, apply_cutoff(fields, setting.params.completeness_cutoff), {}
+    return Result(fields, apply_cutoff(fields, setting.params.completeness_cutoff), {})
 
 
 def fit_rocking_curves(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
@@ -46,7 +46,7 @@ def fit_rocking_curves(setting: Setting, comm: Comm, *, quiet: bool = False) -> 
     mask = apply_cutoff(fields, setting.params.completeness_cutoff)
     for name in ("tilt_correlation", "rocking_offset", "rocking_offset_std"):
         fields[name][~mask] = np.nan
-    return fields, mask, {}
+    return Result(fields, mask, {})
 
 
 def sum_maps(setting: Setting, comm: Comm, *, quiet: bool = False) -> dict[str, Array]:

@@ -32,13 +32,13 @@ Array = NDArray[np.float64]
 
 _HALF_OF_FLIPS = ((1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, 1, -1, 0))
 FLIPS = _HALF_OF_FLIPS + tuple((-a, -b, -c, -d) for a, b, c, d in _HALF_OF_FLIPS)
-COARSE = {"n_omega": 36, "n_pixels": 32, "n_tilts": 4}
+COARSE = {"n_omega": 36, "n_pixels": 32, "n_tilts": 4}  # at most; a trial then takes 0.1 s
 _HELD_OUT = 3  # every third omega judges
-_ITERATIONS, _SUBSETS = 3, 6
+_ITERATIONS, _SUBSETS = 3, 6  # of a trial, few for speed
 _GUESS = (1.0, 1.4)  # widths of the resolution in steps, where the init file does not give them
 _SIGMA = 3.0  # of the difference of two misfits, below which they count as equal
 _SAME = 0.01  # relative difference of two misfits that coarse voxels alone can make
-_LONGEST_TABLE = 8
+_LONGEST_TABLE = 8  # lines
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from ..parallel.communicator import Comm
 from ..projection.projector import Projector
 from ..scan import alignment
+from ..scan.gather import Result
 from ..scan.setting import Setting
 from . import doubts, projections
 from .geometry import Verdict
@@ -20,7 +20,7 @@ from .projections import Comparison
 Array = NDArray[np.float64]
 
 _CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
-_FAR_MISFIT = 3.0
+_FAR_MISFIT = 3.0  # chi-square per value, which is 1 where the model is right
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
@@ -38,9 +38,9 @@ class Checks:
         """For the attributes of the result."""
         return self.comparison.facts() if self.comparison else {}
 
-    def warnings(self, setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
+    def warnings(self, setting: Setting, result: Result) -> list[str]:
         """What a user should know before trusting the result, in plain words."""
-        found = plain_warnings(setting, mask, facts) + doubts.warning(self.verdicts)
+        found = plain_warnings(setting, result) + doubts.warning(self.verdicts)
         if self.comparison is not None:
             found += _center_warning(setting.projector, self.comparison)
             found += _residual_warning(self.comparison)
@@ -48,27 +48,20 @@ class Checks:
         return found
 
 
-def check(
-    setting: Setting,
-    fields: dict[str, Array],
-    mask: NDArray[np.bool_],
-    comm: Comm,
-    *,
-    quiet: bool = False,
-) -> Checks:
-    """Project the result and try other geometries. Collective; fields and mask are those of rank 0."""
-    density = mask.astype(np.float64)
+def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) -> Checks:
+    """Project the result and try other geometries. Collective; the result is that of rank 0."""
+    density = result.mask.astype(np.float64)
     if comm.rank == 0 and setting.params.method == "mlem":
-        density = fields["intensity"]
+        density = result.fields["intensity"]
     comparison = None
-    if comm.bcast(bool(mask.any())):
+    if comm.bcast(bool(result.mask.any())):
         comparison = projections.compare(setting, density, comm, quiet=quiet)
     return Checks(comparison, doubts.try_others(setting, comm, quiet=quiet))
 
 
-def plain_warnings(setting: Setting, mask: NDArray[np.bool_], facts: Mapping[str, Any]) -> list[str]:
+def plain_warnings(setting: Setting, result: Result) -> list[str]:
     """What the result says by itself, without its projections."""
-    found = list(setting.warnings)
+    found, (_, mask, facts) = list(setting.warnings), result
     if not mask.any():
         found.append(
             "the grain is empty: no voxel is lit at enough omegas; check M, omega_sign, detector_center, "

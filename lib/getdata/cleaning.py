@@ -17,7 +17,7 @@ from ..errors import Recon3DError
 Frame = NDArray[np.float64]
 
 NORMALIZATIONS = ("none", "current", "integral")
-_LARGEST_FACTOR = 20.0
+_LARGEST_FACTOR = 20.0  # of a normalisation; beyond it there was no beam
 _DISK = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)  # radius 1
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one region
 

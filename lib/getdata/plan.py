@@ -24,7 +24,7 @@ from .motors import Grid, MotorTable, RoleOptions, Roles, assign_roles, build_gr
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
-_FEWEST_FOR_DARKEST = 3
+_FEWEST_FOR_DARKEST = 3  # frames of an omega, two of which are the background
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 
 Motors = dict[str, NDArray[np.float64]]

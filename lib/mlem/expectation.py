@@ -26,7 +26,7 @@ from .response import BlockResponse, Image
 
 Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
 
-OMEGAS_PER_SUBSET = 8
+OMEGAS_PER_SUBSET = 8  # at which a pass moves far without cycling
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
 _FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this

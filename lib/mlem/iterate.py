@@ -89,7 +89,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     one_view = replace(model, views=model.views[:1])
     response = _with_response(measurement, one_view, refinement, resolution).views[0].response
     outcome = Outcome(resolution, measurement.scan_type.widths, misfits, float(np.mean(response.seen)))
-    return *finish(measurement, volumes, outcome), outcome.facts()
+    return Result(*finish(measurement, volumes, outcome), outcome.facts())
 
 
 def _look(setting: Setting, dark: tuple[float, float]) -> Look:

@@ -62,9 +62,18 @@ def _plus_block(a, row, number, block):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _places(rows, weights, n_runs):  # type: ignore[no-untyped-def]
-    """First run of each of four rows of an image, and their weights, read once for all runs of a voxel."""
+def _places(place, v, rows, weights, n_runs):  # type: ignore[no-untyped-def]
+    """How many pixels see voxel v, the first run of their four rows in an image, and their weights.
+
+    place is where the voxels fall (see `scatter_maps`, from xyz on); rows and weights (4,) are for scratch.
+    """
+    xyz, matrix, shift, shape, row_of = place
+    n = four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights)
+    if n == 0:
+        rows[:] = 0
+        weights[:] = _ZERO
     return (
+        n,
         (rows[0] * n_runs, rows[1] * n_runs, rows[2] * n_runs, rows[3] * n_runs),
         (weights[0], weights[1], weights[2], weights[3]),
     )
@@ -73,12 +82,12 @@ def _places(rows, weights, n_runs):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
     """`scatter_bilinear` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
-    flat, n_runs = image.reshape(-1), image.shape[1] // RUN
+    flat, n_runs, place = image.reshape(-1), image.shape[1] // RUN, (xyz, matrix, shift, shape, row_of)
     rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
     for v in range(first.size - 1):
-        if four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights) == 0:
+        n, (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(place, v, rows, weights, n_runs)
+        if n == 0:
             continue
-        (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(rows, weights, n_runs)
         for k in range(first[v], first[v + 1]):
             held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
             _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, held))
@@ -90,12 +99,12 @@ def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image): 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def gather_maps(image, xyz, matrix, shift, shape, row_of, first, run, values):  # type: ignore[no-untyped-def]
     """The adjoint of `scatter_maps`: adds to those values that the maps hold."""
-    flat, n_runs = image.reshape(-1), image.shape[1] // RUN
+    flat, n_runs, place = image.reshape(-1), image.shape[1] // RUN, (xyz, matrix, shift, shape, row_of)
     rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
     for v in range(first.size - 1):
-        if four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights) == 0:
+        n, (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(place, v, rows, weights, n_runs)
+        if n == 0:
             continue
-        (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(rows, weights, n_runs)
         for k in range(first[v], first[v + 1]):
             held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
             held = _plus(_plus(held, w0, _run_of(flat, p0 + r)), w1, _run_of(flat, p1 + r))

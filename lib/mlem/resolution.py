@@ -24,12 +24,12 @@ from .coarse import Trial
 
 Array = NDArray[np.float64]
 
-_N_OMEGA = 24
-_PIXELS_ACROSS = 32
-_ITERATIONS, _SUBSETS = 3, 4
+_N_OMEGA = 24  # of the trial, at most
+_PIXELS_ACROSS = 32  # of the trial, at most
+_ITERATIONS, _SUBSETS = 3, 4  # of a trial, few for speed
 _NARROW = 1.1  # steps of the scan
 _START = (1.0, 1.4)  # widths in steps of the scan
-_EVALUATIONS, _MORE_EVALUATIONS = 24, 14
+_EVALUATIONS, _MORE_EVALUATIONS = 24, 14  # of the simplex, at most
 _FEWEST_JUDGES = 3  # omegas that are left out
 _FACTOR = 1.3  # between the first trials
 REFINEMENT, _FINER = 2, 3  # orientations per step of the scan, along each tilt

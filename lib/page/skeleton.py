@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 
-_DPI = 110
+_DPI = 110  # pixels per inch of a picture of 7 inches in a page 1,120 pixels wide
 
 STYLE = {
     "font.size": 9,

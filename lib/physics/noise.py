@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIT_SIGMA = 4.0  # a dark pixel is taken for lit once in 30,000 times
-_CLIP_SIGMA = 3.0
+_CLIP_SIGMA = 3.0  # above it there is signal
 _CLIPPED_SECOND_MOMENT = 0.9733  # of a normal distribution cut off at 3 sigma
-_ENOUGH_NEGATIVE = 100
+_ENOUGH_NEGATIVE = 100  # pixels, whose second moment is then known to 14 %
 
 
 def dark_sigma(values: NDArray[Any]) -> float:

@@ -206,23 +206,32 @@ def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
+def _pixel(corner, ix, iy, shape):  # type: ignore[no-untyped-def]
+    """Number of one of the four pixels from the lower one on; -1 outside the detector."""
+    i, j = ix + (corner >> 1), iy + (corner & 1)
+    return i * shape[1] + j if 0 <= i < shape[0] and 0 <= j < shape[1] else -1
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _share(corner, fx, fy, one):  # type: ignore[no-untyped-def]
+    """What falls on that pixel of a point fx, fy beyond the lower one; in the precision of `one`."""
+    return (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
 def four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights):  # type: ignore[no-untyped-def]
     """Rows and weights of the active pixels around the projection of voxel v; returns how many.
 
     Where there are any, but fewer than four, one of them fills the places with weight 0.
     """
     ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
-    one = np.float32(1.0)
     n = 0
     for corner in range(4):
-        i, j = ix + (corner >> 1), iy + (corner & 1)
-        if i < 0 or j < 0 or i >= shape[0] or j >= shape[1]:
+        pixel = _pixel(corner, ix, iy, shape)
+        if pixel < 0 or row_of[pixel] < 0:
             continue
-        row = row_of[i * shape[1] + j]
-        if row < 0:
-            continue
-        rows[n] = row
-        weights[n] = (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
+        rows[n] = row_of[pixel]
+        weights[n] = _share(corner, fx, fy, np.float32(1.0))
         n += 1
     for corner in range(n, 4):
         rows[corner], weights[corner] = rows[0], np.float32(0.0)
@@ -260,11 +269,10 @@ def mark_pixels(xyz, matrix, shift, shape, hit, cover):  # type: ignore[no-untyp
         ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
         total = 0.0
         for corner in range(4):
-            i, j = ix + (corner >> 1), iy + (corner & 1)
-            if i < 0 or j < 0 or i >= shape[0] or j >= shape[1]:
-                continue
-            hit[i * shape[1] + j] = True
-            total += (fx if corner >> 1 else 1.0 - fx) * (fy if corner & 1 else 1.0 - fy)
+            pixel = _pixel(corner, ix, iy, shape)
+            if pixel >= 0:
+                hit[pixel] = True
+                total += _share(corner, fx, fy, 1.0)
         cover[v] = total
 
 

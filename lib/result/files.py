@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..physics.misorientation import neighbour_misorientation
+from ..scan.gather import Result
 from ..scan.setting import Setting
 
 if TYPE_CHECKING:
@@ -37,14 +38,7 @@ def check_folder(folder: Path) -> None:
 
 
 def write(
-    setting: Setting,
-    fields: dict[str, Array],
-    mask: NDArray[np.bool_],
-    facts: dict[str, Any],
-    checks: Checks,
-    lines: dict[str, str],
-    *,
-    report: bool = True,
+    setting: Setting, result: Result, checks: Checks, lines: dict[str, str], *, report: bool = True
 ) -> None:
     """Write all files under temporary names, then rename them. lines sum the result up, for the report."""
     from . import volume  # rank 0 alone needs HDF5 and matplotlib
@@ -54,13 +48,13 @@ def write(
     temporary = [folder / f".{name}.part" for name in names]
     try:
         with temporary[0].open("wb") as stream:
-            np.save(stream, np.stack([fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
-        grain = describe(setting, fields, mask, facts, checks)
+            np.save(stream, np.stack([result.fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
+        grain = describe(setting, result, checks)
         volume.write(temporary[1], grain)
         if report:
             from . import report as page
 
-            page.write(temporary[2], setting, grain.fields, mask, facts, checks, lines)
+            page.write(temporary[2], setting, result._replace(fields=dict(grain.fields)), checks, lines)
         for part, name in zip(temporary, names, strict=True):
             part.replace(folder / name)
         for name in set(RESULT_FILES) - set(names):  # of another result
@@ -75,13 +69,11 @@ def result_files(report: bool) -> tuple[str, ...]:
     return RESULT_FILES if report else RESULT_FILES[:2]
 
 
-def describe(
-    setting: Setting, fields: dict[str, Array], mask: NDArray[np.bool_], facts: dict[str, Any], checks: Checks
-) -> Volume:
+def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
     """The result with its units and origin, ready to be written."""
     from . import volume
 
-    params = setting.params
+    params, (fields, mask, facts) = setting.params, result
     spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
     attributes = {
         "scan": setting.measurement.scan_name,
@@ -104,7 +96,7 @@ def describe(
         mask=mask,
         parameters=params,
         attributes=attributes,
-        warnings=checks.warnings(setting, mask, facts),
+        warnings=checks.warnings(setting, result),
     )
 
 
@@ -136,16 +128,9 @@ def printed(folder: Path, lines: dict[str, str], *, report: bool = True) -> list
     return paths + [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in lines.items()]
 
 
-def summary(
-    setting: Setting,
-    fields: dict[str, Array],
-    mask: NDArray[np.bool_],
-    facts: dict[str, Any],
-    n_ranks: int,
-    times: dict[str, float],
-) -> dict[str, str]:
+def summary(setting: Setting, result: Result, n_ranks: int, times: dict[str, float]) -> dict[str, str]:
     """The reconstruction in five lines: label and text. times are seconds by what took them."""
-    params, scan = setting.params, setting.measurement.scan
+    params, scan, (fields, mask, facts) = setting.params, setting.measurement.scan, result
     voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
     n_grain = int(mask.sum())
     tilts = f"{scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.measurement.tilt_frame}"

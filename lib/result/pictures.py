@@ -32,7 +32,7 @@ NOTHING, OUTSIDE = "#e4e8ec", 238
 _MOST_VALUES = 1 << 20  # of a histogram; larger volumes are thinned out evenly
 _LONGEST_STRIP = 8.0  # a slice longer than this is stretched across
 _PLACES = {2: (0, 0), 1: (1, 0), 0: (1, 1)}  # of the slices, by their normal; as in a drawing
-_BINS = 60
+_BINS = 60  # of a histogram
 
 
 def draw_orientation(body: Body, tilt1: Array, tilt2: Array) -> Figure:

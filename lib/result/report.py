@@ -9,7 +9,6 @@ from functools import partial
 from html import escape
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ from ..initfile.parse import format_value
 from ..page import viewer
 from ..page.pictures import Body
 from ..page.skeleton import facts_list, page, picture_section, warnings_section
+from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from ..version import __version__
@@ -41,19 +41,11 @@ _PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
 _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
 
-def write(
-    path: Path,
-    setting: Setting,
-    fields: Mapping[str, Array],
-    mask: NDArray[np.bool_],
-    facts: Mapping[str, Any],
-    checks: Checks,
-    lines: Mapping[str, str],
-) -> None:
+def write(path: Path, setting: Setting, result: Result, checks: Checks, lines: Mapping[str, str]) -> None:
     """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
-    params = setting.params
+    params, (fields, mask, facts) = setting.params, result
     sections = [
-        warnings_section(checks.warnings(setting, mask, facts), nothing="Nothing suspicious was found."),
+        warnings_section(checks.warnings(setting, result), nothing="Nothing suspicious was found."),
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_volume(setting, fields, mask),

@@ -19,8 +19,8 @@ from .spots import Spot, find_spots
 
 Spots = list[list[Spot]]
 
-_POOR_FIT_PX = 3.0
-_CENTER_OFF_PX = 0.5
+_POOR_FIT_PX = 3.0  # rms, far above the jitter of a stage
+_CENTER_OFF_PX = 0.5  # across the axis, and four standard errors
 
 
 def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:

@@ -25,7 +25,7 @@ from .spots import Spot
 
 Array = NDArray[np.float64]
 
-_LEAST_OMEGAS = 6
+_LEAST_OMEGAS = 6  # for a fit of five unknowns
 _LOST_SHARE = 0.05  # of the omegas at which the grain may touch the edge
 _SAME_SPOT = 0.3  # of the usual total that a spot needs to be taken for the grain
 _WORST_LEVER = 6.0  # error of the centre over that of the mean of the centroids
@@ -37,7 +37,7 @@ _ROUNDS, _HUBER_ROUNDS = 30, 8
 _STILL = 1e-9  # change of the fit, in px and um
 _ENOUGH_FOR_HARMONICS = 16  # omegas
 _CHOICES = 6  # of the spots to fit
-_MANY_RANGES = 12
+_MANY_RANGES = 12  # longest list in a message
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,17 @@ from ..projection.projector import Projector
 from .hull import Hull, layers_of
 
 Array = NDArray[np.float64]
-Result = tuple[dict[str, Array], NDArray[np.bool_], dict[str, Any]]  # fields, mask and other facts
-NOTHING: Result = {}, np.empty(0, dtype=np.bool_), {}  # what other ranks than 0 have of it
+
+
+class Result(NamedTuple):
+    """What a method finds: fields by name and the mask of the grain (n_x, n_y, n_z), and other facts."""
+
+    fields: dict[str, Array]
+    mask: NDArray[np.bool_]
+    facts: dict[str, Any]
+
+
+NOTHING = Result({}, np.empty(0, dtype=np.bool_), {})  # what other ranks than 0 have of it
 
 
 def gather_volume(

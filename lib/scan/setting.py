@@ -33,8 +33,8 @@ from .store import Scan
 
 Array = NDArray[np.float64]
 
-_NOISE_FRAMES = 64
-_WIDEST_VOXEL_PX = 2.0
+_NOISE_FRAMES = 64  # spread over the scan; read by rank 0
+_WIDEST_VOXEL_PX = 2.0  # pixels between the centres, above which four pixels leave gaps
 _TOTALS_BYTES = 128 << 20  # per rank
 
 

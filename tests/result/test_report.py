@@ -15,6 +15,7 @@ from lib.checks import trust
 from lib.page.pictures import Body
 from lib.parallel.communicator import SerialComm
 from lib.result import files, pictures, report
+from lib.scan.gather import Result
 from tests import aligned_scan, phantoms
 
 CASE = phantoms.make(n=10, n_tilts=3, n_omega=12)
@@ -126,13 +127,13 @@ class FakeSetting:
 def test_warnings_in_plain_words():
     mask = np.zeros((4, 4, 1), dtype=bool)
     mask[1:3, 1:, 0] = True
-    found = trust.plain_warnings(FakeSetting(), mask, {"misfit": [9.0, 7.04]})
+    found = trust.plain_warnings(FakeSetting(), Result({}, mask, {"misfit": [9.0, 7.04]}))
     assert found[0] == FakeSetting.warnings[0]
     assert "at the largest y:" in found[1]
     assert "7.0, far above 1" in found[2]
     assert len(found) == 3
     mask[:, -1] = False
-    assert len(trust.plain_warnings(FakeSetting(), mask, {"misfit": [1.1]})) == 1
+    assert len(trust.plain_warnings(FakeSetting(), Result({}, mask, {"misfit": [1.1]}))) == 1
 
 
 def draw(figure, folder):
