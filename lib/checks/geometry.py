@@ -176,8 +176,8 @@ def judge(setting: Setting, candidate: Candidate, spots: Spots | None, scan: Coa
 def _misfit(model: Model, k: int, maps: Maps) -> float:
     """Mean square of the difference of the roots of counts and prediction, whose variance is 1/4."""
     view = model.views[k]
-    least = model.noise_variance + 0.375
-    expected = np.maximum(model.project(view, maps)[0] + model.background, 0.0)[:, view.measured]
+    least = model.dark.variance + 0.375
+    expected = model.dark.stored(model.project(view, maps)[0][:, view.measured])
     counts = np.maximum(view.counts()[:, view.measured] + least, 0.0)
     return float(4.0 * np.mean((np.sqrt(counts) - np.sqrt(expected + least)) ** 2, dtype=np.float64))
 

@@ -188,7 +188,7 @@ class _Projector:
         """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px."""
         m, p = measured.astype(np.float64), predicted.astype(np.float64)
         n_values = int(self.setting.measurement.measured(k).sum()) * self.bin**2 * m.size
-        noise = float(np.maximum(m, 0.0).sum()) + n_values * self.dark[1]
+        noise = float(np.maximum(m, 0.0).sum()) + n_values * self.dark.variance
         sums = [float(v) for v in (m.sum(), p.sum(), (m * m).sum(), (m * p).sum(), (p * p).sum())]
         return *sums, noise, *(self.bin * _shift(m, p))
 
@@ -197,7 +197,7 @@ class _Projector:
         (n_x, n_y), n = self.shape, self.bin
         total = (self.setting.totals or {}).get(k)
         image = (bands.total(k) if total is None else total) - np.float32(
-            self.setting.measurement.measured(k).sum() * self.dark[0]
+            self.setting.measurement.measured(k).sum() * self.dark.mean
         )
         return image[: n * n_x, : n * n_y].reshape(n_x, n, n_y, n).sum(axis=(1, 3))
 

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 _CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
 _FAR_MISFIT = 3.0  # chi-square per value, which is 1 where the model is right
+_NEARLY_ALL = 0.9  # of the voxels of the volume
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
@@ -72,6 +73,12 @@ def plain_warnings(setting: Setting, result: Result) -> list[str]:
         found.append(
             f"the grain touches the edge of the volume at {', '.join(sides)}: part of it may be missing; "
             "make grain_dim larger or move grain_pos"
+        )
+    if facts.get("hull_share", 0.0) > _NEARLY_ALL:
+        found.append(
+            f"{100 * facts['hull_share']:.0f} % of the voxels are lit at nearly all omegas, so that none is "
+            "ruled out: the grain fills the volume (make grain_dim larger), or light lies under all of the "
+            "images (scatter, a background that was not taken off: key background)"
         )
     misfit = float(facts["misfit"][-1]) if len(facts.get("misfit", ())) else 0.0
     if misfit > _FAR_MISFIT:

@@ -187,6 +187,13 @@ class Parameters:
         unit="counts",
         default=None,
     )
+    background: tuple[float, ...] | None = _key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.list_of(readers.real)),
+        "dark level on which the counts stand, one number or one for each omega; auto: from the dark pixels",
+        unit="counts",
+        default=None,
+    )
     binarize: bool = _key(
         _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )
@@ -366,7 +373,7 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 _AUTO = (
-    "rock_width roll_width strain_width subsets memory threshold "
+    "rock_width roll_width strain_width subsets memory threshold background "
     "scan tilt_frame tilt_zero strain_zero sim_grain"
 )
 AUTO_KEYS = tuple(_AUTO.split())

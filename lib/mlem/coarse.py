@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.partition import block
+from ..physics.noise import Dark
 from ..physics.tilts import OrientationGrid, Resolution
 from ..projection import kernels
 from ..projection.views import Views
@@ -33,7 +34,7 @@ class CoarseScan:
 
     chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are
     the tilts from tilt_zero; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega;
-    dark is the mean and variance of a dark coarse pixel.
+    dark is that of a coarse pixel.
     """
 
     chosen: NDArray[np.int64]
@@ -42,7 +43,7 @@ class CoarseScan:
     axes_deg: tuple[Array, Array]
     images: list[NDArray[np.float32]]
     measured: list[NDArray[np.bool_]]
-    dark: tuple[float, float]
+    dark: Dark
 
     def views(self, views: Views) -> Views:
         """The projections to coarse pixels, from those of all omegas to the pixels of the ROI."""
@@ -53,7 +54,7 @@ class CoarseScan:
 
 def load(
     measurement: Measurement,
-    dark: tuple[float, float],
+    dark: Dark,
     comm: Comm,
     n_omega: int,
     n_pixels: int,
@@ -88,7 +89,7 @@ def load(
         axes_deg=(axis1, axis2),
         images=[image for part in parts or () for image in part],
         measured=[_small(m.astype(int), steps).ravel() == steps[0] * steps[1] for m in measured],
-        dark=(dark[0] * n_summed, dark[1] * n_summed),
+        dark=dark.times(n_summed),
     )
 
 
@@ -146,7 +147,7 @@ class Trial:
             counts = partial(np.take, image, pixels, axis=0)
             response = BlockResponse.of(sees)
             views.append(View(matrix, shift, scan.shape, pixels, counts, measured, response, cover, owned))
-        return Model(self.xyz_um, views, *scan.dark), grid
+        return Model(self.xyz_um, views, scan.dark), grid
 
 
 def maximise(model: Model, grid: OrientationGrid, iterations: int, n_subsets: int) -> Maps:

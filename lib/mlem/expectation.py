@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..physics.noise import Dark
 from ..projection import kernels
 from . import map_kernels
 from .maps import Maps
@@ -68,15 +69,11 @@ class View:
 
 @dataclass(frozen=True)
 class Model:
-    """The forward model of a rank: its voxels (n_voxels, 3) in micrometres and its views.
-
-    background is the mean and noise_variance the variance of a dark pixel, in counts.
-    """
+    """The forward model of a rank: its voxels (n_voxels, 3) in micrometres, its views, its dark values."""
 
     xyz_um: NDArray[np.float64]
     views: list[View]
-    background: float
-    noise_variance: float
+    dark: Dark = Dark()  # noqa: RUF009 - frozen
 
     def project(self, view: View, maps: Maps) -> tuple[Image, Lit]:
         """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, and where it comes from.
@@ -112,9 +109,10 @@ class Model:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""
         total = n_counts = 0.0
         for view in self.views:
-            extra = np.float32(self.background + self.noise_variance)
-            expected = np.maximum(self.project(view, maps)[0] + extra, _FAINTEST)[:, view.measured]
-            counts = np.maximum(view.counts()[:, view.measured] + np.float32(self.noise_variance), 0.0)
+            noise = np.float32(self.dark.variance)
+            light = self.project(view, maps)[0][:, view.measured]
+            expected = np.maximum(self.dark.stored(light) + noise, _FAINTEST)
+            counts = np.maximum(view.counts()[:, view.measured] + noise, 0.0)
             total += float((expected - counts * np.log(expected)).sum(dtype=np.float64))
             n_counts += float(counts.sum(dtype=np.float64))
         return total / max(n_counts, 1.0)
@@ -192,7 +190,7 @@ def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
     counts = response = 0.0
     for view in model.views:
         owned = view.counts()[view.owned][:, view.measured]
-        counts += float(owned.sum(dtype=np.float64)) - model.background * owned.size
+        counts += float(owned.sum(dtype=np.float64)) - model.dark.mean * owned.size
         response += float(view.cover.sum()) * float(view.response.seen.sum())
     total = exchange.total(np.array([counts, response]))
     return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))
@@ -204,13 +202,12 @@ def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) ->
     images, lits = zip(*(model.project(view, maps) for view in views), strict=True)
     exchange.add_overlaps(indices, images)
     corrections = replace(maps, values=np.zeros_like(maps.values))
-    noise = np.float32(model.noise_variance)
-    dark = np.float32(model.background) + noise
+    dark = model.dark.for_kernel()
     squares = np.zeros(2)
     for view, image, lit in zip(views, images, lits, strict=True):
         measured = view.measured.astype(np.float32)
         squares += map_kernels.compare(
-            image, view.counts(), measured, view.owned, dark, noise, np.float32(_FAINTEST)
+            image, view.counts(), measured, view.owned, dark, np.float32(_FAINTEST)
         )
         model.backproject(view, image, lit, corrections)
     cover = np.stack([view.cover for view in views])

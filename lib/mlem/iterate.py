@@ -20,6 +20,7 @@ from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.memory import fits_on_every_node
 from ..parallel.partition import block
 from ..parallel.progress import Progress
+from ..physics.noise import Dark
 from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection import kernels
 from ..projection.projector import Projector
@@ -42,6 +43,8 @@ Array = NDArray[np.float64]
 READINGS = tuple(key.name for key in fields(Readings))
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
 _HULL_SIGMA = 3.0
+_MOST_KEPT = 0.75  # of the voxels; an ellipsoid fills half of its box
+_FAINT, _BRIGHT = 0.05, 99.0  # of what a bright pixel (a percentile) has; a ray so short is no voxel long
 _HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
 
 
@@ -53,12 +56,14 @@ class Outcome:
     width_keys: tuple[str, ...]
     misfits: list[float]
     counts_per_density: float
+    hull_share: float
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result."""
         return {
             "n_iterations": len(self.misfits),
             "misfit": self.misfits,
+            "hull_share": self.hull_share,
             **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
         }
 
@@ -73,13 +78,15 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     measurement, projector = setting.measurement, setting.projector
     dark = find_dark(measurement, comm)
     hull = find_hull(measurement, projector, comm, _look(setting, dark), quiet=quiet)
+    if hull.total > _MOST_KEPT * projector.volume.n_voxels:  # there is light nearly everywhere
+        hull = find_hull(measurement, projector, comm, _look(setting, dark, _FAINT), quiet=quiet)
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)
     resolution = find_resolution(setting, hull, dark, comm)
     with Bands(measurement.scan, measurement.omega_index) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
-        model = Model(xyz_um, exchange.views, *(measurement.n_summed * level for level in dark))
+        model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
         refinement = refinement_for(measurement, resolution)
         maps, misfits = _iterate(setting, model, resolution, refinement, exchange, comm, quiet)
     readings = _read(measurement, projector, hull, shares, voxels, maps, refinement, comm)
@@ -88,19 +95,34 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         return NOTHING
     one_view = replace(model, views=model.views[:1])
     response = _with_response(measurement, one_view, refinement, resolution).views[0].response
-    outcome = Outcome(resolution, measurement.scan_type.widths, misfits, float(np.mean(response.seen)))
+    outcome = Outcome(
+        resolution,
+        measurement.scan_type.widths,
+        misfits,
+        float(np.mean(response.seen)),
+        hull.total / projector.volume.n_voxels,
+    )
     return Result(*finish(measurement, volumes, outcome), outcome.facts())
 
 
-def _look(setting: Setting, dark: tuple[float, float]) -> Look:
-    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise."""
+def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
+    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise.
+
+    And from `faint` of what bright pixels have.
+    """
 
     def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
         n_measured = int(setting.measurement.measured(k).sum())
-        above = n_measured * dark[0] + max(_HULL_SIGMA * np.sqrt(n_measured * dark[1]) / 3.0, _HULL_COUNTS)
+        above = n_measured * dark.mean + max(
+            _HULL_SIGMA * np.sqrt(n_measured * dark.variance) / 3.0, _HULL_COUNTS
+        )
         total = bands.total(k)
         setting.keep_total(k, total)
-        return uniform_filter(total, 3, mode="nearest") > above
+        smooth = uniform_filter(total, 3, mode="nearest")
+        if faint:
+            background = n_measured * dark.mean
+            above = max(above, background + faint * (np.percentile(smooth, _BRIGHT) - background))
+        return smooth > above
 
     return Look(lit, _HULL_SHARE, margin=1)
 

@@ -14,7 +14,7 @@ from ..projection.kernels import four_rows
 
 _VANISHED = np.float32(1e-20)  # counts; far less would not fit into a float, which is slow
 RUN = 8  # orientations that are handled together: a register of the processor
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _NOTHING = (_ZERO,) * RUN
 _1, _2, _3, _4, _5, _6, _7 = (np.uintp(i) for i in range(1, RUN))
 
@@ -191,18 +191,20 @@ def respond_voxels_back(image, block_first, column, turned, first, run, values):
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def compare(expected, counts, measured, owned, dark, noise, faintest):  # type: ignore[no-untyped-def]
+def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[no-untyped-def]
     """Turn what the model expects (n_rows, n_scanned) into counts / expected, in place.
 
-    `dark` is added to the expected and `noise` to the counts. Returns chi-square and the number of values in
-    it: those of owned pixels where `measured` is 1, not 0, and a count or more is expected. Without branches,
-    so that it compiles to vector instructions.
+    dark is that of `physics.noise.Dark.for_kernel`; its variance is added to both sides. Returns chi-square
+    and the number of values in it: those of owned pixels where `measured` is 1, not 0, and a count or more is
+    expected. Without branches, so that it compiles to vector instructions.
     """
+    level, cut, noise = dark
     chi_square, n_values = np.float64(0.0), np.float64(0.0)
     for r in range(expected.shape[0]):
         row, data, in_row, n_in_row = expected[r], counts[r], _ZERO, _ZERO
         for t in range(row.size):
-            e = max(row[t] + dark, faintest)
+            x = row[t] + level
+            e = max(_HALF * (x + np.sqrt(x * x + cut * cut)) + noise, faintest)
             c = max(np.float32(data[t]) + noise, _ZERO)
             ratio = c / e
             counted = measured[t] if e >= _ONE else _ZERO

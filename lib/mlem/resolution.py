@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ..parallel.communicator import Comm, together
+from ..physics.noise import Dark
 from ..physics.tilts import Resolution
 from ..projection.projector import Projector
 from ..scan.hull import Hull
@@ -39,7 +40,7 @@ _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
 
 
-def find_resolution(setting: Setting, hull: Hull, dark: tuple[float, float], comm: Comm) -> Resolution:
+def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Resolution:
     """The widths of the init file in degrees, those that are `auto` estimated. Collective."""
     measurement, projector = setting.measurement, setting.projector
     rock, roll = given = _given(setting)

@@ -36,6 +36,6 @@ def _fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64]) -> Non
         grid = measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
         response = BlockResponse.of(np.ones((n_pairs, grid.n_pairs), dtype=np.float32))
         view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)
-        model, maps = Model(xyz, [view], 0.0, 0.0), Maps.full(1, grid.n_pairs, 1.0)
+        model, maps = Model(xyz, [view]), Maps.full(1, grid.n_pairs, 1.0)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange())
         shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .censored import mean_of
+
+Image = NDArray[np.float32]
+
 LIT_SIGMA = 4.0  # a dark pixel is taken for lit once in 30,000 times
 _CLIP_SIGMA = 3.0  # above it there is signal
 _CLIPPED_SECOND_MOMENT = 0.9733  # of a normal distribution cut off at 3 sigma
 _ENOUGH_NEGATIVE = 100  # pixels, whose second moment is then known to 14 %
+
+
+@dataclass(frozen=True)
+class Dark:
+    """What a value without light holds, in counts.
+
+    level is what the light stands on: 0 where just the dark level was taken off, negative where more was.
+    floor is the mean of what is stored of level 0: that of the upper half of the noise where it was cut at
+    zero, 0 where it was not. variance is that of the noise before the cut.
+    """
+
+    level: float = 0.0
+    floor: float = 0.0
+    variance: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean of the dark values as they are stored."""
+        return float(mean_of(self.level, self.floor * math.sqrt(2.0 * math.pi))) if self.floor else self.level
+
+    def times(self, n: int) -> Dark:
+        """Of the sum of n values."""
+        return Dark(n * self.level, n * self.floor, n * self.variance)
+
+    def stored(self, light: Image) -> Image:
+        """What is stored of some light, in the mean: a hyperbola close to `censored.mean_of`."""
+        x = light + np.float32(self.level)
+        return np.asarray(0.5 * (x + np.sqrt(x * x + np.float32(4.0 * self.floor**2))), dtype=np.float32)
+
+    def for_kernel(self) -> tuple[np.float32, np.float32, np.float32]:
+        """Level, twice the floor and variance, as `mlem.map_kernels.compare` takes them."""
+        return np.float32(self.level), np.float32(2.0 * self.floor), np.float32(self.variance)
 
 
 def dark_sigma(values: NDArray[Any]) -> float:

@@ -10,6 +10,7 @@ from ..errors import Recon3DError
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.partition import block
 from ..parallel.progress import Progress
+from ..physics.noise import Dark
 from . import alignment
 from .alignment import Alignment
 from .bands import Bands
@@ -40,7 +41,7 @@ def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:
     return result
 
 
-def look(measurement: Measurement, dark: tuple[float, float], comm: Comm, *, quiet: bool = False) -> Spots:
+def look(measurement: Measurement, dark: Dark, comm: Comm, *, quiet: bool = False) -> Spots:
     """The spots of the tilt-summed image of every omega in use, on every rank. Collective."""
     n_omega = measurement.n_omega
     mine = block(n_omega, comm.size, comm.rank)
@@ -53,7 +54,7 @@ def look(measurement: Measurement, dark: tuple[float, float], comm: Comm, *, qui
     ):
         for k in mine:
             n_measured = int(measurement.measured(k).sum())
-            background, sigma = n_measured * dark[0], float(np.sqrt(n_measured * dark[1]))
+            background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.variance))
             found.append(find_spots(bands.total(k), background, sigma))
             progress.advance()
             check_alarm(comm)

@@ -14,6 +14,7 @@ from ..initfile.parameters import Parameters
 from ..parallel.communicator import Comm, together
 from ..physics import noise
 from ..physics.geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
+from ..physics.noise import Dark
 from ..physics.scan_types import (
     SCANS,
     ScanType,
@@ -26,13 +27,14 @@ from ..physics.scan_types import (
 from ..physics.tilts import turn_back
 from ..projection.projector import Projector
 from ..projection.views import Block, Views
-from . import store
+from . import dark, store
 from .alignment import Alignment
 from .measurement import Measurement
 from .store import Scan
 
 Array = NDArray[np.float64]
 
+_BRIGHT = 99.9  # percentile of the pixels of these frames
 _NOISE_FRAMES = 64  # spread over the scan; read by rank 0
 _WIDEST_VOXEL_PX = 2.0  # pixels between the centres, above which four pixels leave gaps
 _TOTALS_BYTES = 128 << 20  # per rank
@@ -75,10 +77,21 @@ class Setting:
 def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
     """Read everything but the pixels, if no scan is given, and work out what holds for the whole run."""
     scan = scan or store.read_scan(Path(params.path))
+    omegas = _omegas_in_use(params, scan)
+    warnings: list[str] = []
+    if params.background is not None:
+        scan = replace(scan, dark=dark.given_level(scan, params.background))
+    else:
+        sample = noise_sample(scan, omegas)
+        found = dark.find_level(scan, omegas, sample)
+        scan = replace(scan, dark=found.level)
+        below = found.level.mean if found.level else 0.0
+        warnings = dark.warnings_of(found, float(np.percentile(sample, _BRIGHT)) - below)
     threshold = params.threshold
     if threshold is None:
         threshold = noise.auto_threshold(noise_sample(scan, _omegas_in_use(params, scan)))
-    return work_out(params, scan, float(threshold))
+    setting = work_out(params, scan, float(threshold))
+    return replace(setting, warnings=warnings + setting.warnings)
 
 
 def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
@@ -131,15 +144,18 @@ def _gaps(params: Parameters) -> list[str]:
     ]
 
 
-def find_dark(measurement: Measurement, comm: Comm) -> tuple[float, float]:
-    """Mean and variance of the dark pixels, in counts. Collective."""
-    dark = (0.0, 0.0)
+def find_dark(measurement: Measurement, comm: Comm) -> Dark:
+    """What the pixels without light hold. Collective."""
+    found: Dark | None = None
     with together(comm):
         if comm.rank == 0:
             sample = noise_sample(measurement.scan, measurement.omega_index)
-            sigma = noise.dark_sigma(sample)
-            dark = (noise.dark_background(sample, sigma), sigma**2)
-    return comm.bcast(dark)
+            known = measurement.scan.dark
+            sigma = known.sigma if known and known.sigma else noise.dark_sigma(sample)
+            level = known.over_subtracted if known else 0.0
+            found = Dark(level, noise.dark_background(sample, sigma), sigma**2)
+    result: Dark = comm.bcast(found)
+    return result
 
 
 def _center(params: Parameters, scan: Scan) -> tuple[float, float]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Recon3DError
+from .dark import DarkLevel, Frames, FramesAbove
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
@@ -159,7 +160,7 @@ class Scan:
 
     shape = (n_tilt1, n_tilt2, n_omega, n_x, n_y); axes float64 degrees, ascending; measured bool
     (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty. pixels is the array itself where that is
-    in memory, or None.
+    in memory, or None; dark is the level that is taken off on reading.
     """
 
     folder: Path  # names the scan in messages
@@ -171,10 +172,12 @@ class Scan:
     measured: NDArray[np.bool_]
     info: dict[str, Any] = field(default_factory=dict)
     pixels: NDArray[Any] | None = None
+    dark: DarkLevel | None = None
 
-    def open(self) -> ArrayFile | ArrayInMemory:
-        """The pixels, to be read in pieces. Use in `with`."""
-        return ArrayFile(self.folder / ARRAY) if self.pixels is None else ArrayInMemory(self.pixels)
+    def open(self) -> Frames:
+        """The pixels above the dark level, to be read in pieces. Use in `with`."""
+        frames: Frames = ArrayFile(self.folder / ARRAY) if self.pixels is None else ArrayInMemory(self.pixels)
+        return frames if self.dark is None else FramesAbove(frames, self.dark)
 
 
 def read_scan(folder: Path) -> Scan:

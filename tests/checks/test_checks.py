@@ -13,6 +13,7 @@ from lib.checks import doubts, projections, trust
 from lib.initfile.parse import parse
 from lib.parallel.communicator import SerialComm
 from lib.physics.misorientation import neighbour_misorientation
+from lib.scan.gather import Result
 from lib.scan.setting import Setting, prepare
 from tests import phantoms
 
@@ -66,7 +67,7 @@ def test_a_displaced_image_is_measured(right):
     found = compare(moved(right, 1.0, 1.0))
     assert found.across == pytest.approx((0.0, 1.0))
     assert found.shift_across_px == pytest.approx(-1.0, abs=0.2)
-    warnings = trust.Checks(compare(moved(right, 0.0, 3.0)), []).warnings(right, INSIDE, {})
+    warnings = trust.Checks(compare(moved(right, 0.0, 3.0)), []).warnings(right, Result({}, INSIDE, {}))
     assert "detector_center is off" in warnings[0]
 
 
@@ -86,7 +87,7 @@ def test_an_omega_with_other_light_stands_out(tmp_path):
     found = compare(setting)
     assert np.flatnonzero(found.standing_out).tolist() == [DARK_OMEGA]
     assert any(shown.omega_deg == CASE.omega[DARK_OMEGA] for shown in found.shown)
-    (warning,) = trust.Checks(found, []).warnings(setting, INSIDE, {})
+    (warning,) = trust.Checks(found, []).warnings(setting, Result({}, INSIDE, {}))
     angle = f"{CASE.omega[DARK_OMEGA]:g}"
     assert "1 of 24 omegas stand out" in warning and f"omega_exclude [[{angle},{angle}]]" in warning
 

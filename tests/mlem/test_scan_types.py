@@ -106,7 +106,7 @@ def test_projection_and_backprojection_are_adjoint(tmp_path, name, frame, mode):
         n_scanned = max(here.scanned_shape) if name != "mosaicity" else n_1 * n_2
         assert shapes == [(view.pixels.size, n_scanned) for view in views]
         model = iterate._with_response(
-            here, expectation.Model(xyz, views, 0.0, 0.0), REFINEMENT, Resolution(0.03, 0.06)
+            here, expectation.Model(xyz, views), REFINEMENT, Resolution(0.03, 0.06)
         )
         n_pairs = here.scan_type.grid(here.relative_axes_deg(), REFINEMENT).n_pairs
         maps = Maps.full(300, n_pairs, 1.0)
