@@ -6,7 +6,7 @@ Positions in micrometres, tilts in degrees relative to the middle of the scan.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -126,6 +126,32 @@ def make(
     init = INIT | {"mode": mode, "tilt_frame": frame, "grain_dim": [size] * 3, "grain_steps": [n] * 3}
     stored = np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
     return Case(stored, tilts + 1.5, tilts - 0.7, omega, inside(grid), crystal(grid) + (1.5, -0.7), init)
+
+
+LEVELS = {  # counts on which the light of a scan stands, by the kind of fault
+    "exact": lambda n, x, y: 0.0,
+    "2 left": lambda n, x, y: 2.0,
+    "10 left": lambda n, x, y: 10.0,
+    "all left": lambda n, x, y: 100.0,
+    "halo": lambda n, x, y: 12.0 * np.exp(-(x**2 + y**2) / 120.0),
+    "change with omega": lambda n, x, y: 6.0 + 4.0 * np.sin(np.linspace(0, 7, n))[:, None, None],
+    "pattern": lambda n, x, y: np.random.default_rng(5).exponential(3.0, x.shape),
+}
+LEVELS["all of them"] = lambda n, x, y: sum(LEVELS[k](n, x, y) for k in (*LEVELS,)[1:3] + (*LEVELS,)[4:7])
+
+
+def level_of(kind: str, case: Case) -> np.ndarray:
+    """The dark level (n_omega, n_x, n_y) of a kind in LEVELS."""
+    n_omega, n_x, n_y = case.counts.shape[2:]
+    x, y = np.meshgrid(np.arange(n_x) - n_x / 2, np.arange(n_y) - n_y / 2, indexing="ij")
+    return np.broadcast_to(LEVELS[kind](n_omega, x, y), case.counts.shape[2:])
+
+
+def on_level(case: Case, level: np.ndarray, noise: float = 2.0, signed: bool = False) -> Case:
+    """The scan with read noise and a dark level (n_omega, n_x, n_y), cut at zero unless signed."""
+    rng = np.random.default_rng(11)
+    counts = np.rint(case.counts + level + rng.normal(0, noise, case.counts.shape))
+    return replace(case, counts=counts.astype("f4") if signed else np.maximum(counts, 0).astype("u2"))
 
 
 def voxels(case: Case) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..physics.misorientation import neighbour_misorientation
 from ..scan.gather import Result
+from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
         **facts,
         **checks.facts(),
         **_alignment_facts(setting),
+        **_dark_facts(setting.measurement),
         "n_omega": int(setting.measurement.n_omega),
         "tilt1_motor": setting.measurement.scan.info.get("motors", {}).get("tilt1", "unknown"),
         "tilt2_motor": setting.measurement.scan.info.get("motors", {}).get("tilt2", "unknown"),
@@ -98,6 +100,17 @@ def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
         attributes=attributes,
         warnings=checks.warnings(setting, result),
     )
+
+
+def _dark_facts(measurement: Measurement) -> dict[str, Any]:
+    """The dark level that was taken off: of the usual pixel at each omega in use, and its noise."""
+    level = measurement.scan.dark
+    if level is None:
+        return {}
+    return {
+        "dark_level_counts": level.of_omegas(measurement.omega_index),
+        "dark_noise_counts": level.sigma,
+    }
 
 
 def _alignment_facts(setting: Setting) -> dict[str, Any]:

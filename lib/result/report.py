@@ -64,6 +64,7 @@ def write(path: Path, setting: Setting, result: Result, checks: Checks, lines: M
                 lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
             )
         )
+    sections += _dark_level(setting.measurement)
     sections += _alignment(setting)
     sections += _geometries(checks.verdicts)
     sections.append(_parameters(params))
@@ -114,6 +115,27 @@ def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
         if view.title not in _ONLY_MOVING
     ]
     return [moving, *stills]
+
+
+def _dark_level(measurement: Measurement) -> list[str]:
+    """The section on the dark level, where there was one."""
+    level = measurement.scan.dark
+    if level is None:
+        return []
+    low, high = level.limits
+    return [
+        _picture(
+            "Dark level left in the images",
+            f"The counts on which the light stands, {low:.3g} to {high:.3g}: found in the darkest frames "
+            "of each omega (or given by the key background), taken off before the reconstruction. Left: of "
+            "each pixel. Right: of the usual pixel at each omega. Below zero too much was taken off before.",
+            lambda: pictures.draw_dark_level(
+                level.pattern.astype(np.float64),
+                measurement.omega_deg,
+                level.of_omegas(measurement.omega_index).astype(np.float64),
+            ),
+        )
+    ]
 
 
 def _comparison(found: Comparison | None) -> list[str]:

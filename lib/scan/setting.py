@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,8 +33,6 @@ from .store import Scan
 
 Array = NDArray[np.float64]
 
-_BRIGHT = 99.9  # percentile of the pixels of these frames
-_NOISE_FRAMES = 64  # spread over the scan; read by rank 0
 _WIDEST_VOXEL_PX = 2.0  # pixels between the centres, above which four pixels leave gaps
 _TOTALS_BYTES = 128 << 20  # per rank
 
@@ -82,14 +79,12 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
     if params.background is not None:
         scan = replace(scan, dark=dark.given_level(scan, params.background))
     else:
-        sample = noise_sample(scan, omegas)
-        found = dark.find_level(scan, omegas, sample)
+        found, signal = dark.find_level(scan, omegas)
         scan = replace(scan, dark=found.level)
-        below = found.level.mean if found.level else 0.0
-        warnings = dark.warnings_of(found, float(np.percentile(sample, _BRIGHT)) - below)
+        warnings = dark.warnings_of(found, signal)
     threshold = params.threshold
     if threshold is None:
-        threshold = noise.auto_threshold(noise_sample(scan, _omegas_in_use(params, scan)))
+        threshold = noise.auto_threshold(dark.sample_frames(scan, _omegas_in_use(params, scan)))
     setting = work_out(params, scan, float(threshold))
     return replace(setting, warnings=warnings + setting.warnings)
 
@@ -149,7 +144,7 @@ def find_dark(measurement: Measurement, comm: Comm) -> Dark:
     found: Dark | None = None
     with together(comm):
         if comm.rank == 0:
-            sample = noise_sample(measurement.scan, measurement.omega_index)
+            sample = dark.sample_frames(measurement.scan, measurement.omega_index)
             known = measurement.scan.dark
             sigma = known.sigma if known and known.sigma else noise.dark_sigma(sample)
             level = known.over_subtracted if known else 0.0
@@ -244,14 +239,3 @@ def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
     if not used.any():
         raise Recon3DError("omega_exclude", "leaves no omega to reconstruct from")
     return np.flatnonzero(used)
-
-
-def noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
-    """Some measured frames, spread evenly over the scan: (n, x, y)."""
-    positions = np.argwhere(scan.measured[:, :, omega_index])
-    chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _NOISE_FRAMES).round().astype(int))]
-    frames = np.empty((len(chosen), *scan.shape[3:]), dtype=scan.dtype)
-    with scan.open() as array:
-        for frame, (i, j, k) in zip(frames, chosen, strict=True):
-            array.read_columns((i, j, omega_index[k]), 0, frame)
-    return frames

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Recon3DError
-from .dark import DarkLevel, Frames, FramesAbove
+from ..physics.dark import DarkLevel
+from .dark import Frames, FramesAbove
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
