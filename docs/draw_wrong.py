@@ -54,6 +54,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # name: changes of 
     "omega_sign": ({}, {"omega_sign": -1}),
     "tilt_frame": (LAB, {"tilt_frame": "sample"}),
     "few_omegas": ({}, {"omega_exclude": [[50, 355]]}),
+    "background": ({"pedestal": 10.0}, {"background": 0}),  # no dark level is looked for
     "neighbour": ({"neighbour": True}, {"detector_center": "auto"}),  # so that warnings tell
 }
 RIGHT: dict[str, dict[str, Any]] = {
@@ -62,7 +63,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 }
 
 
-def scan(neighbour: bool = False, **changes: Any) -> dict[str, Any]:
+def scan(neighbour: bool = False, pedestal: float = 0.0, **changes: Any) -> dict[str, Any]:
     """The array and the axes of a simulated scan, with the noise of the photons and of the detector."""
     params = from_keys({**KEYS, **SCAN, **changes}, "docs/draw_wrong.py")
     pixels = photons(params)
@@ -72,7 +73,7 @@ def scan(neighbour: bool = False, **changes: Any) -> dict[str, Any]:
         passes = (omega >= PASSING_DEG[0]) & (omega <= PASSING_DEG[1])
         pixels[:, :, passes] += 2.0 * photons(other)[:, :, passes]
     rng = np.random.default_rng(1)
-    noisy = rng.poisson(pixels) + rng.normal(0.0, 1.5, pixels.shape)
+    noisy = rng.poisson(pixels) + rng.normal(pedestal, 1.5, pixels.shape)
     axes = [np.linspace(*ends) for ends in zip(params.ang_min, params.ang_max, params.ang_steps, strict=True)]
     return {
         "scan": noisy.astype(np.float32),
