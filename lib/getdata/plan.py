@@ -20,7 +20,9 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
 from .cleaning import current_factors
-from .motors import Grid, MotorTable, RoleOptions, Roles, assign_roles, build_grid, concatenate_tables
+from .grid import Grid, build_grid
+from .motor_table import MotorTable, concatenate_tables
+from .motors import RoleOptions, Roles, assign_roles
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
