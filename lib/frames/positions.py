@@ -82,7 +82,8 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
             result.missing.setdefault(name, f"{place} is {broken}")
             continue
         reading = read(item, place, n_frames)
-        if reading is None:
+        counter = place.startswith("measurement/") and name not in motors
+        if reading is None or (counter and reading.values.size != n_frames):
             continue
         if np.isfinite(reading.values).any():
             known.add(name)
