@@ -37,3 +37,16 @@ def gamma_zeros(phi: Values, chi: Values, omega: Values) -> tuple[float, float]:
         offsets = (phi - middle[0]) * np.sin(w) - (chi - middle[1]) * scale * np.cos(w)
         zeros = middle + np.linalg.lstsq(rows, offsets, rcond=1e-3)[0]
     return float(zeros[0]), float(zeros[1])
+
+
+def makes_gamma(phi: Values, chi: Values, omega: Values) -> bool:
+    """Whether phi and chi (n,) move as gamma wants them to, and not on their own."""
+    known = np.isfinite(phi) & np.isfinite(chi) & np.isfinite(omega)
+    phi, chi, omega = phi[known], chi[known], omega[known]
+    if not known.any():
+        return False
+    phi0, chi0 = gamma_zeros(phi, chi, omega)
+    w = np.radians(omega)
+    across = (phi - phi0) * np.sin(w) - (chi - chi0) * np.cos(np.radians(chi0)) * np.cos(w)
+    along = decode_gamma(phi, chi, omega, phi0, chi0)
+    return bool(np.std(across) <= 0.1 * np.std(along))

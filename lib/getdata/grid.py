@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import Recon3DError
 from .motor_table import Values, moves
 from .motors import ROLES, Roles
+from .omega import unwrapped
 
 _NEARLY_STILL_DEG = 0.02
 _MOST_OWN_POSITIONS = 0.75  # of the frames, on an axis that is not the only one scanned
@@ -103,6 +104,12 @@ def _group_by_tolerance(values: Values, tolerance_deg: float) -> Axis:
     return _axis_from_cuts(values, order, np.flatnonzero(np.diff(values[order]) > tolerance_deg) + 1)
 
 
+def _usual_step(values: Values, tolerance_deg: float | None) -> float:
+    """About the distance between positions, 0 where there is one."""
+    axis = _candidates(values)[0][1] if tolerance_deg is None else _group_by_tolerance(values, tolerance_deg)
+    return float(np.median(np.diff(axis.positions))) if axis.positions.size > 1 else 0.0
+
+
 def _cell_numbers(axes: tuple[Axis, ...] | list[Axis]) -> NDArray[np.int64]:
     """The number of each frame's place on the grid, in C order."""
     shape = tuple(axis.positions.size for axis in axes)
@@ -125,7 +132,8 @@ class Grid:
 
 def build_grid(roles: Roles, tolerance_deg: float | None) -> Grid:
     """Place every frame; raises Recon3DError where less than half of the grid is measured."""
-    tilt1, tilt2, omega = group_axes((roles.tilt1, roles.tilt2, roles.omega), tolerance_deg)
+    turned = unwrapped(roles.omega, _usual_step(roles.omega, tolerance_deg))
+    tilt1, tilt2, omega = group_axes((roles.tilt1, roles.tilt2, turned), tolerance_deg)
     axes = (tilt1, tilt2, omega)
     cells: dict[int, list[int]] = {}
     for frame, cell in enumerate(_cell_numbers(axes).tolist()):

@@ -11,14 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import Recon3DError
+from ..physics.geometry import TILT_FRAMES
 from ..physics.scan_types import guess_scan
-from .gamma import decode_gamma, gamma_zeros
+from .gamma import decode_gamma, gamma_zeros, makes_gamma
 from .motor_table import Values, moves, moving_motors
 
 GAMMA = "gamma"  # pseudo-motor of the 2017 set-up, made of phi and chi
 NONE = "none"  # in the place of a motor: nothing was scanned, the axis has one position
 OTHER_TILTS = ("phi", "chi", "samrz", "samry")  # stand still when mu alone is scanned
 ROLES = ("tilt1", "tilt2", "omega")
+BELOW_OMEGA = ("mu", "diffrz", "ccmth")  # they carry omega, or turn the beam: fixed in the lab
+ABOVE_OMEGA = ("phi", "chi", "samrz", "samry")  # omega turns them: fixed in the sample
+_ENDINGS = ("_center", "_cen360", "_trig", "_enc", "enc")  # other readings of the same motor
+_NEARLY_STILL_DEG = 0.02
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ SETUPS = (
     Setup("id06-2016", "phi", "chi", "diffrx", "sample"),
     Setup("id06-2017", "diffrz", GAMMA, "diffry", "lab"),
     Setup("id06-2017", "diffrz", NONE, "diffry", "lab"),
+    Setup("id03", "mu", GAMMA, "omega", "lab"),
+    Setup("id03", "mu", NONE, "omega", "lab"),
+    Setup("id03", "mu", GAMMA, "diffrz", "lab"),
+    Setup("id03", "mu", NONE, "diffrz", "lab"),
+    Setup("id03", "phi", "chi", "omega", "sample"),
     Setup("simulated", "phi_upper", "phi_lower", "Omega", "sample"),
 )
 
@@ -103,15 +113,10 @@ def assign_roles(motors: Mapping[str, Values], options: RoleOptions, *, allow_ga
     for role in ROLES:
         name = getattr(setup, role)
         for motor in ("phi", "chi") if name == GAMMA else (name,):
-            if motor not in motors:
-                raise Recon3DError(
-                    f"--{role} {motor}", f"no such motor in the headers; {moving_motors(motors)}"
-                )
-            n_known = np.count_nonzero(np.isfinite(motors[motor]))
-            if n_known == 0 or (n_known < motors[motor].size and not allow_gaps):
-                n_bad = int(np.count_nonzero(~np.isfinite(motors[motor])))
-                raise Recon3DError(f"--{role} {motor}", f"{n_bad} frames have no number for this motor")
+            _check_known(role, motor, motors, allow_gaps=allow_gaps)
     omega = motors[setup.omega]
+    if options.tilt_frame is None:
+        _check_one_frame(setup, omega)
     if setup.tilt2 != GAMMA:
         return Roles(setup, motors[setup.tilt1], motors[setup.tilt2], omega, None, None, explanation)
     phi, chi = motors["phi"], motors["chi"]
@@ -121,6 +126,39 @@ def assign_roles(motors: Mapping[str, Values], options: RoleOptions, *, allow_ga
     gamma = decode_gamma(phi, chi, omega, phi0, chi0)
     explanation += f"; gamma from phi and chi about phi0 = {phi0:.6g}, chi0 = {chi0:.6g}"
     return Roles(setup, motors[setup.tilt1], gamma, omega, phi0, chi0, explanation)
+
+
+def _check_known(role: str, motor: str, motors: Mapping[str, Values], *, allow_gaps: bool) -> None:
+    if motor not in motors:
+        raise Recon3DError(f"--{role} {motor}", f"no such motor in the headers; {moving_motors(motors)}")
+    n_known = np.count_nonzero(np.isfinite(motors[motor]))
+    if n_known == 0 or (n_known < motors[motor].size and not allow_gaps):
+        n_bad = motors[motor].size - n_known
+        raise Recon3DError(f"--{role} {motor}", f"{n_bad} frames have no number for this motor")
+
+
+def _check_one_frame(setup: Setup, omega: Values) -> None:
+    """Two tilts are the axes of one frame only on the same side of omega, once it turns."""
+    tilts = [motor for motor in (setup.tilt1, setup.tilt2) if motor != setup.strain]
+    below, above = ([m for m in tilts if frame_of(m) == frame] for frame in TILT_FRAMES[::-1])
+    known = omega[np.isfinite(omega)]
+    if below and above and known.size and np.ptp(known) > _NEARLY_STILL_DEG:
+        raise Recon3DError(
+            f"--tilt1 {setup.tilt1} --tilt2 {setup.tilt2}",
+            f"{below[0]} sits below omega ({setup.omega}) and {above[0]} above it: once omega turns they are "
+            "not the two axes of one frame; name two tilts of one side (mu with gamma, which phi and chi "
+            "make; or phi with chi), or say with --tilt-frame how they are mounted here",
+        )
+
+
+def frame_of(motor: str) -> str | None:
+    """The frame in which a motor turns the sample, by its name: lab, sample, or None for unknown names."""
+    for name in (motor, *(motor.removesuffix(end) for end in _ENDINGS)):
+        if name in BELOW_OMEGA or name == GAMMA:
+            return "lab"
+        if name in ABOVE_OMEGA:
+            return "sample"
+    return None
 
 
 def _with_strain(options: RoleOptions) -> RoleOptions:
@@ -144,19 +182,26 @@ def _with_strain(options: RoleOptions) -> RoleOptions:
 
 def _choose_setup(motors: Mapping[str, Values], options: RoleOptions) -> tuple[Setup, str]:
     named = {role: getattr(options, role) for role in ROLES if getattr(options, role) is not None}
-    frame = options.tilt_frame
-    if named.get("tilt2") in (NONE, options.strain or NONE):
-        frame = frame or "lab"  # a rocking motor alone is the one below omega
     if len(named) == 3:
-        usual = "lab" if named["tilt2"] == GAMMA else "sample"
-        return Setup("custom", **named, tilt_frame=frame or usual, strain=options.strain), "motors as given"
+        frame = options.tilt_frame or _usual_frame(named["tilt1"], named["tilt2"], options.strain) or "sample"
+        return Setup("custom", **named, tilt_frame=frame, strain=options.strain), "motors as given"
     chosen, why = _preset(motors, options.setup, ignored=named)
-    overrides = {**named, **({"tilt_frame": frame} if frame else {})}
+    fields = {"tilt1": chosen.tilt1, "tilt2": chosen.tilt2, "omega": chosen.omega, **named}
+    frame = options.tilt_frame or ""
+    if not frame and ("tilt1" in named or "tilt2" in named):
+        frame = _usual_frame(fields["tilt1"], fields["tilt2"], options.strain) or ""
+    overrides = {**named, **({"tilt_frame": frame} if frame and frame != chosen.tilt_frame else {})}
     if overrides:
         why += " with " + ", ".join(f"{key} {value}" for key, value in overrides.items())
-    fields = {"tilt1": chosen.tilt1, "tilt2": chosen.tilt2, "omega": chosen.omega}
-    found = {"tilt_frame": chosen.tilt_frame, **fields, **overrides}
-    return Setup(chosen.name, **found, strain=options.strain), why
+    return Setup(chosen.name, **fields, tilt_frame=frame or chosen.tilt_frame, strain=options.strain), why
+
+
+def _usual_frame(tilt1: str, tilt2: str, strain: str | None) -> str | None:
+    """The frame of tilts that are named by hand; None where their names say nothing."""
+    frames = {frame_of(motor) for motor in (tilt1, tilt2) if motor != strain} - {None}
+    if len(frames) == 1:
+        return frames.pop()
+    return "lab" if tilt2 in (NONE, strain) else None  # a rocking motor alone is the one below omega
 
 
 def _preset(motors: Mapping[str, Values], name: str, ignored: Mapping[str, str]) -> tuple[Setup, str]:
@@ -170,10 +215,16 @@ def _preset(motors: Mapping[str, Values], name: str, ignored: Mapping[str, str])
         ]
 
     def fits(setup: Setup) -> bool:
-        alone = setup.tilt2 == NONE and "tilt2" not in ignored
-        return all(moves(motors[m]) for m in required(setup)) and not (
-            alone and any(moves(motors[m]) for m in OTHER_TILTS if m in motors)
-        )
+        needed = required(setup)
+        moving = {m for m in needed if moves(motors[m])}
+        if setup.tilt2 == GAMMA and len(moving & {"phi", "chi"}) == 1 and setup.omega in motors:
+            phi, chi, omega = (motors[m] for m in ("phi", "chi", setup.omega))
+            if makes_gamma(phi, chi, omega):  # at one omega, or at 0 and 180, one of them may stand still
+                moving |= {"phi", "chi"}
+        others: tuple[str, ...] = OTHER_TILTS if setup.tilt2 == NONE and "tilt2" not in ignored else ()
+        if setup.name == "id03" and setup.tilt_frame == "sample":
+            others = ("mu",)
+        return moving >= {*needed} and not any(moves(motors[m]) for m in others if m in motors)
 
     present = [s for s in candidates if all(m in motors for m in required(s))]
     moving = [s for s in present if fits(s)]

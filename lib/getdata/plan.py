@@ -6,7 +6,7 @@ Headers are read once, each by one rank; rank 0 decides and tells the others.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,9 @@ from .cleaning import current_factors
 from .grid import Grid, build_grid
 from .motor_table import MotorTable, concatenate_tables
 from .motors import RoleOptions, Roles, assign_roles
+from .notes import Notes
+from .places import Problem, together_alike, unknown_places, why_shared, with_table
+from .strays import stray_positions
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
@@ -30,7 +33,6 @@ _FEWEST_FOR_DARKEST = 3
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 
 Motors = dict[str, NDArray[np.float64]]
-Problem = tuple[str, str]  # where, what
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class GetdataParameters:
     outputdirname: str
     roles: RoleOptions = field(default_factory=RoleOptions)
     tolerance_deg: float | None = None
+    positions: str | None = None
     camera: str | None = None
     background: str = "mean"
     normalize: str = "none"
@@ -181,6 +184,7 @@ class Scanned:
     motors: Motors
     problems: list[Problem]
     n_files: int
+    notes: Notes = field(default_factory=Notes)
 
     def leave_out(self, bad: dict[int, str]) -> None:
         """Move frames, number -> what is wrong, to the problems."""
@@ -189,13 +193,14 @@ class Scanned:
             keep = [i for i in range(len(self.frames)) if i not in bad]
             self.frames = [self.frames[i] for i in keep]
             self.motors = {name: values[keep] for name, values in self.motors.items()}
+            self.notes.keep(keep)
 
     def settle(self, *, skip: bool) -> None:
         """Raise one Recon3DError that lists all problems, unless they are to be skipped."""
         if self.problems and not (skip and self.frames):
             where, what = self.problems[0]
             if len(self.problems) > 1:
-                others = "; ".join(f"{unit_name(w)} {text}" for w, text in self.problems[1:])
+                others = "; ".join(f"{unit_name(w)} {text}" for w, text in together_alike(self.problems[1:]))
                 what += f" ({len(self.problems)} bad files of {self.n_files}, the others: {others})"
             raise Recon3DError(where, what + ("" if skip else "; --skip-bad leaves such files out"))
 
@@ -224,20 +229,24 @@ def _scan_headers(
     frames: list[FrameInfo] = []
     table = MotorTable()
     problems: list[Problem] = []
+    entry: list[int] = []
     reader = HeaderReader(params.camera)
     show = comm.rank == 0 and not params.quiet
     with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
         for number in mine:
             try:
-                for info, motors in reader.read(units[number]):
+                found = reader.read(units[number])
+                of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
+                for info, motors in found:
                     if motors_needed:
                         table.add(_some(motors, info))
                     frames.append(info)
+                    entry.append(of_unit)
             except Recon3DError as error:
                 problems.append((error.where, error.what))
             progress.advance()
             check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems))
+    parts = comm.gather((frames, table.arrays(), problems, reader.notes, entry))
     if comm.rank != 0:
         return None
     return Scanned(
@@ -245,12 +254,17 @@ def _scan_headers(
         concatenate_tables([part[1] for part in parts if part[0]]),
         [problem for part in parts for problem in part[2]],
         len(units),
+        Notes.joined([(part[3], part[4]) for part in parts]),
     )
 
 
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:
     """Check the frames, find the roles of the motors and the place of every frame."""
     usual = _usual_shape(data.frames)
+    options, data.motors, said = with_table(
+        params.positions, params.roles, data.frames, data.motors, data.problems
+    )
+    params = replace(params, roles=options)
     for scanned in (data, background):
         if scanned is not None:
             scanned.leave_out(_other_sizes(scanned.frames, usual))
@@ -258,6 +272,10 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     roi = Roi.around(params.poi, params.imgsize)
     roi.check_inside(usual)
     grid = build_grid(roles, params.tolerance_deg)
+    if stray := stray_positions(grid, roles):
+        data.leave_out(stray)
+        roles = _settle(params, data, background)
+        grid = build_grid(roles, params.tolerance_deg)
     cells = np.array(sorted(grid.cells), dtype=np.int64)
     chosen = _choose_duplicates(grid, cells, data.frames, roles, params.duplicates)
     if params.background == "darkest":
@@ -268,7 +286,8 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         per_frame = current_factors([info.ring_current_ma for info in data.frames])
         factors = np.array([per_frame[numbers].mean() for numbers in chosen])
     problems = data.problems + (background.problems if background else [])
-    warnings = _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
+    warnings = said + data.notes.warnings(roles.setup.motors)
+    warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
     return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings)
 
 
@@ -278,9 +297,9 @@ def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None
     if data.frames:
         try:
             roles = assign_roles(data.motors, params.roles, allow_gaps=True)
-            data.leave_out(_without_position(roles))
+            data.leave_out(unknown_places(roles, data.notes))
         except Recon3DError as error:
-            failure = error
+            failure = data.notes.explained(error)
     for scanned in (data, background):
         if scanned is not None:
             scanned.settle(skip=params.skip_bad)
@@ -304,13 +323,6 @@ def _other_sizes(frames: list[FrameInfo], usual: tuple[int, int]) -> dict[int, s
     }
 
 
-def _without_position(roles: Roles) -> dict[int, str]:
-    """Frames of which the header does not say where they were taken."""
-    finite = np.isfinite(roles.tilt1) & np.isfinite(roles.tilt2) & np.isfinite(roles.omega)
-    motors = ", ".join(roles.setup.motors)
-    return {int(i): f"has no number for one of the motors {motors}" for i in np.flatnonzero(~finite)}
-
-
 def _choose_duplicates(
     grid: Grid, cells: NDArray[np.int64], frames: list[FrameInfo], roles: Roles, policy: str
 ) -> list[list[int]]:
@@ -326,8 +338,8 @@ def _choose_duplicates(
         raise Recon3DError(
             frame_name(frames[claims[1]]),
             f"is at the same position as {unit_name(frame_name(frames[claims[0]]))} ({where}), one of "
-            f"{len(doubles)} such cases; choose --duplicates first, last or mean, or check the motors and "
-            "--tolerance",
+            f"{len(doubles)} such cases; {why_shared(roles, claims)}choose --duplicates first, last or mean, "
+            "or check the motors and --tolerance",
         )
     part = {"first": slice(0, 1), "last": slice(-1, None)}.get(policy, slice(None))
     return [grid.cells[cell][part] for cell in cells.tolist()]

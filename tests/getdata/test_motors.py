@@ -76,6 +76,8 @@ def test_the_frame_of_each_setup() -> None:
     assert {(s.name, s.tilt_frame) for s in SETUPS} == {
         ("id06-2016", "sample"),
         ("id06-2017", "lab"),
+        ("id03", "lab"),
+        ("id03", "sample"),
         ("simulated", "sample"),
     }
 
