@@ -155,6 +155,9 @@ def check_parameters(params: GetdataParameters) -> None:
         raise Recon3DError("--min-area", "needs --threshold COUNTS, which says what is lit")
     if params.background == "darkest" and params.has_background_files:
         raise Recon3DError("--background darkest", "takes no background files; give - - for bgdir bgname")
+    if min(params.imgsize) < 1:
+        width, height = params.imgsize
+        raise Recon3DError("imgsize", f"{width},{height}: both sides must be at least 1 pixel")
     for side in params.imgsize:
         if side % params.bin:
             raise Recon3DError(
