@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from .grid import Grid, build_grid
 from .motor_table import MotorTable, concatenate_tables
 from .motors import RoleOptions, Roles, assign_roles
 from .notes import Notes
+from .optics import optics_of
 from .places import Problem, together_alike, unknown_places, why_shared, with_table
 from .strays import stray_positions
 
@@ -105,6 +107,7 @@ class Plan:
     factors: NDArray[np.float64] | None
     skipped: list[Problem]
     warnings: list[str]
+    optics: dict[str, Any] | None = None
 
     @property
     def omega_of_cell(self) -> NDArray[np.int64]:
@@ -284,6 +287,7 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     if params.background == "darkest":
         _check_enough_for_darkest(grid, cells)
     frames = background.frames if background else []
+    optics = optics_of(data.motors, data.notes.pixel_um(), params.bin)
     factors = None
     if params.normalize == "current":
         per_frame = current_factors([info.ring_current_ma for info in data.frames])
@@ -291,7 +295,7 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     problems = data.problems + (background.problems if background else [])
     warnings = said + data.notes.warnings(roles.setup.motors)
     warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
-    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings)
+    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, optics)
 
 
 def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Roles:
