@@ -35,7 +35,10 @@ def read_entry(unit: str, camera: str | None = None, notes: list[About] | None =
     path, _, name = unit.rpartition(SEPARATOR)
     with opened(path) as root:
         entry = root[name]
-        image = _image(unit, cameras_of(entry), camera)
+        found = cameras_of(entry)
+        if not found and (odd := cameras.odd_frames(entry)):
+            raise Recon3DError(unit, f"holds no frames that can be read: {odd}")
+        image = _image(unit, found, camera)
         _check_sources(unit, image)
         n_frames = image.shape[0]
         stood = positions_of(entry, n_frames)

@@ -45,6 +45,19 @@ def region(entry: h5py.Group, camera: str | None) -> str:
     return ", ".join(found)
 
 
+def odd_frames(entry: h5py.Group) -> str:
+    """What stands where the frames of a camera should be, and is no (n, y, x); empty if nothing does."""
+    for place, keys in (("instrument", ("image", "data")), ("measurement", ("",))):
+        parent = get(entry, place)
+        for name in parent if isinstance(parent, h5py.Group) else ():
+            for key in keys:
+                item = get(parent, f"{name}/{key}" if key else name)
+                if isinstance(item, h5py.Dataset) and item.ndim in (2, 4, 5) and min(item.shape[-2:]) > 1:
+                    shape = " x ".join(str(n) for n in item.shape)
+                    return f"{place}/{name}{'/' if key else ''}{key} is {shape}; frames must be (n, y, x)"
+    return ""
+
+
 def _words(item: object) -> str:
     if isinstance(item, h5py.Group):
         return " ".join(f"{key} {_words(get(item, key))}" for key in item)

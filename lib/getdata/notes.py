@@ -42,6 +42,11 @@ class Notes:
         missing = self.about[number].missing if number >= 0 else {}
         return "; ".join(f"{motor}: {missing[motor]}" for motor in motors if motor in missing)
 
+    def region(self, frame: int) -> str:
+        """The part of the detector that a frame shows, as its file says; empty if it does not."""
+        number = int(self.entry[frame]) if frame < self.entry.size else -1
+        return self.about[number].region if number >= 0 else ""
+
     def explained(self, error: Recon3DError) -> Recon3DError:
         """An error about a motor, `--role motor`, with what the files hold in the place of its number."""
         motor = str(error.where).rpartition(" ")[2]
@@ -61,13 +66,6 @@ class Notes:
             lines = [f"{motor}: {one.remarks[motor]}" for motor in motors if motor in one.remarks]
             for line in (*lines, *one.doubts):
                 said.setdefault(line, []).append(one.unit)
-        regions = {self.about[number].region: self.about[number].unit for number in used}
-        if len(regions) > 1:
-            (first, one_unit), (second, other) = list(regions.items())[:2]
-            said[
-                f"the camera read another region of the detector ({second or 'none'}) than in "
-                f"{Path(one_unit).name} ({first or 'none'})"
-            ] = [other]
         return [f"{_named(units)}: {line}" for line, units in said.items()]
 
     def pixel_um(self) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..errors import Recon3DError
+from ..frames import edf
+from ..frames.command import of_title
 from ..frames.pixels import FrameInfo
 from .motor_table import Values
 from .motors import ROLES, RoleOptions, Roles
@@ -36,6 +39,45 @@ def with_table(
             "files instead of numbers",
         )
     return table.place(frames, motors, options)
+
+
+def with_command(
+    frames: Sequence[FrameInfo], motors: dict[str, Values]
+) -> tuple[dict[str, Values], list[str]]:
+    """EDF headers that are a snapshot of the start: the motors as the scan command moved them; warnings.
+
+    Only where the command has as many positions as there are frames, in the order of the files.
+    """
+    still = [name for name, values in motors.items() if np.ptp(values) == 0.0]
+    if len(frames) < 2 or not still or frames[0].dataset:
+        return motors, []
+    command = of_title(edf.scan_command(frames[0].path))
+    if command is None or command.n_frames != len(frames):
+        return motors, []
+    moved, warnings = dict(motors), []
+    for motor in command.sweeps:
+        planned = command.positions(motor, len(frames), float(motors[motor][0]) if motor in motors else None)
+        if motor in still and planned is not None and np.ptp(planned) > 0:
+            moved[motor] = planned
+            warnings.append(
+                f"{motor} stood still in all {len(frames)} headers; its positions are those of the scan "
+                "command, in the order of the files"
+            )
+    return moved, warnings
+
+
+def other_regions(frames: Sequence[FrameInfo], motors: Mapping[str, Values], notes: Notes) -> dict[int, str]:
+    """Frames that show another part of the detector than most, in spite of their size."""
+    regions = [notes.region(i) for i in range(len(frames))]
+    corners = [key for key in ("col_beg", "row_beg") if key in motors and np.ptp(motors[key]) > 0]
+    if corners:
+        regions = [", ".join(f"{key} {motors[key][i]:g}" for key in corners) for i in range(len(frames))]
+    usual = Counter(regions).most_common(1)[0][0] if regions else ""
+    return {
+        i: f"shows another region of the detector ({region or 'whole'}) than most frames ({usual or 'whole'})"
+        for i, region in enumerate(regions)
+        if region != usual
+    }
 
 
 def unknown_places(roles: Roles, notes: Notes) -> dict[int, str]:

@@ -21,17 +21,24 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
 from .cleaning import current_factors
+from .duplicates import check_enough_for_darkest, choose_frames
 from .grid import Grid, build_grid
 from .motor_table import MotorTable, concatenate_tables
 from .motors import RoleOptions, Roles, assign_roles
 from .notes import Notes
 from .optics import optics_of
-from .places import Problem, together_alike, unknown_places, why_shared, with_table
+from .places import (
+    Problem,
+    other_regions,
+    together_alike,
+    unknown_places,
+    with_command,
+    with_table,
+)
 from .strays import stray_positions
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
-_FEWEST_FOR_DARKEST = 3
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 
 Motors = dict[str, NDArray[np.float64]]
@@ -271,6 +278,9 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         params.positions, params.roles, data.frames, data.motors, data.problems
     )
     params = replace(params, roles=options)
+    if params.positions is None:
+        data.motors, said = with_command(data.frames, data.motors)
+    data.leave_out(other_regions(data.frames, data.motors, data.notes))
     for scanned in (data, background):
         if scanned is not None:
             scanned.leave_out(_other_sizes(scanned.frames, usual))
@@ -283,9 +293,9 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         roles = _settle(params, data, background)
         grid = build_grid(roles, params.tolerance_deg)
     cells = np.array(sorted(grid.cells), dtype=np.int64)
-    chosen = _choose_duplicates(grid, cells, data.frames, roles, params.duplicates)
+    chosen = choose_frames(grid, cells, data.frames, frame_name, roles, params.duplicates, said)
     if params.background == "darkest":
-        _check_enough_for_darkest(grid, cells)
+        check_enough_for_darkest(grid, cells)
     frames = background.frames if background else []
     optics = optics_of(data.motors, data.notes.pixel_um(), params.bin)
     factors = None
@@ -328,39 +338,6 @@ def _other_sizes(frames: list[FrameInfo], usual: tuple[int, int]) -> dict[int, s
         for i, info in enumerate(frames)
         if info.shape_yx != usual
     }
-
-
-def _choose_duplicates(
-    grid: Grid, cells: NDArray[np.int64], frames: list[FrameInfo], roles: Roles, policy: str
-) -> list[list[int]]:
-    """The frames of each cell that count: all of them for the mean."""
-    doubles = [cell for cell in cells.tolist() if len(grid.cells[cell]) > 1]
-    if doubles and policy == "error":
-        claims = grid.cells[doubles[0]]
-        place = np.unravel_index(doubles[0], grid.shape)
-        where = ", ".join(
-            f"{getattr(roles.setup, role)} {axis.positions[i]:.6g}"
-            for role, axis, i in zip(store.AXES, grid.axes, place, strict=True)
-        )
-        raise Recon3DError(
-            frame_name(frames[claims[1]]),
-            f"is at the same position as {unit_name(frame_name(frames[claims[0]]))} ({where}), one of "
-            f"{len(doubles)} such cases; {why_shared(roles, claims)}choose --duplicates first, last or mean, "
-            "or check the motors and --tolerance",
-        )
-    part = {"first": slice(0, 1), "last": slice(-1, None)}.get(policy, slice(None))
-    return [grid.cells[cell][part] for cell in cells.tolist()]
-
-
-def _check_enough_for_darkest(grid: Grid, cells: NDArray[np.int64]) -> None:
-    counts = np.bincount(cells % grid.shape[2], minlength=grid.shape[2])
-    if counts.min() < _FEWEST_FOR_DARKEST:
-        omega = grid.axes[2].positions[counts.argmin()]
-        raise Recon3DError(
-            "--background darkest",
-            f"omega {omega:.6g} has {counts.min()} frames, the two darkest of which are the background; "
-            f"it needs {_FEWEST_FOR_DARKEST} at least",
-        )
 
 
 def _warnings(frames: list[FrameInfo], problems: list[Problem], n_cells: int, n_grid: int) -> list[str]:
