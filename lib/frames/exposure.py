@@ -57,9 +57,9 @@ def _directions(values: Values, command: Command, motor: str) -> Values:
     for first in range(0, n, sweep.n):
         row = slice(first, min(first + sweep.n, n))
         steps = np.diff(values[row])
-        steps = steps[np.isfinite(steps)]
-        way = float(np.median(steps)) if steps.size else 0.0
-        if abs(way) < 0.25 * abs(sweep.step):  # one frame, or rubbish
+        usual = np.abs(np.abs(steps) - abs(sweep.step)) < 0.5 * abs(sweep.step)  # others are rubbish
+        way = float(np.median(steps[usual])) if usual.any() else 0.0
+        if way == 0.0:
             back = command.zigzag and (first // sweep.n) % 2 == 1
             way = -sweep.step if back else sweep.step
         result[row] = np.sign(way)

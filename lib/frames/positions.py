@@ -180,8 +180,9 @@ def _place(
             result.missing.pop(name, None)
             return
     alone = next((r for r in found if r.values.size == 1), None)
-    still = [r for r in several if np.ptp(r.values[np.isfinite(r.values)]) <= _MOVES]
-    if several and not (alone and still):
+    still = several and np.ptp(several[0].values[np.isfinite(several[0].values)]) <= _MOVES
+    per_row = still and _row_lengths(name, several[0].values.size, length, moving, command)
+    if several and not (alone and per_row):
         result.motors[name] = _cut(several[0].values, length)
         n = several[0].values.size
         result.missing[name] = f"{several[0].place} breaks off after {n} of {length} values"
@@ -199,13 +200,19 @@ def _rows(
     """Values of a slow motor, one for each row, as one for each frame; None if they are not that."""
     if np.isfinite(values).sum() < 2 or np.ptp(values[np.isfinite(values)]) <= _MOVES:
         return None
-    lengths = [n for n in range(2, length) if -(-length // n) == values.size]
+    lengths = _row_lengths(name, values.size, length, moving, command)
+    return np.repeat(values, lengths[0])[:length] if lengths else None
+
+
+def _row_lengths(
+    name: str, n_values: int, length: int, moving: list[Values], command: Command | None
+) -> list[int]:
+    """How long rows can be of which there are so many, by the command or by what other motors do."""
     if command and name in command.sweeps and command.n_frames >= length:
         n = command.frames_per_position(name)
-        lengths = [n] if n > 1 and -(-length // n) == values.size else []
-    else:
-        lengths = [n for n in lengths if any(_repeats(other, n) for other in moving)]
-    return np.repeat(values, lengths[0])[:length] if lengths else None
+        return [n] if n > 1 and -(-length // n) == n_values else []
+    lengths = [n for n in range(2, length) if -(-length // n) == n_values]
+    return [n for n in lengths if any(_repeats(other, n) for other in moving)]
 
 
 def _repeats(values: Values, n: int) -> bool:

@@ -104,9 +104,8 @@ def _group_by_tolerance(values: Values, tolerance_deg: float) -> Axis:
     return _axis_from_cuts(values, order, np.flatnonzero(np.diff(values[order]) > tolerance_deg) + 1)
 
 
-def _usual_step(values: Values, tolerance_deg: float | None) -> float:
+def _usual_step(axis: Axis) -> float:
     """About the distance between positions, 0 where there is one."""
-    axis = _candidates(values)[0][1] if tolerance_deg is None else _group_by_tolerance(values, tolerance_deg)
     return float(np.median(np.diff(axis.positions))) if axis.positions.size > 1 else 0.0
 
 
@@ -132,8 +131,10 @@ class Grid:
 
 def build_grid(roles: Roles, tolerance_deg: float | None) -> Grid:
     """Place every frame; raises Recon3DError where less than half of the grid is measured."""
-    turned = unwrapped(roles.omega, _usual_step(roles.omega, tolerance_deg))
-    tilt1, tilt2, omega = group_axes((roles.tilt1, roles.tilt2, turned), tolerance_deg)
+    tilt1, tilt2, omega = group_axes((roles.tilt1, roles.tilt2, roles.omega), tolerance_deg)
+    turned = unwrapped(roles.omega, _usual_step(omega))
+    if turned is not roles.omega:
+        tilt1, tilt2, omega = group_axes((roles.tilt1, roles.tilt2, turned), tolerance_deg)
     axes = (tilt1, tilt2, omega)
     cells: dict[int, list[int]] = {}
     for frame, cell in enumerate(_cell_numbers(axes).tolist()):

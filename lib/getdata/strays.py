@@ -13,6 +13,7 @@ _NO_ANGLE = 1e6  # degrees
 _FEWEST = 6  # frames of an entry that can tell which of them is odd
 _FAR_SPREADS, _FAR_DEG = 15.0, 1.0  # from the middle of an entry
 _MOST_OF_STILL = 0.02  # of the frames of an entry in which the motor stands still
+_SCANNED_DEG = 0.02  # a motor that moves less was not scanned in the entries
 _FAR_SPANS = 3.0  # between a position and all others
 _FEW = 0.02  # of the frames that other positions have
 _ENOUGH, _SOME = 20, 3  # frames at the others: then a few are no position, or if they are far
@@ -31,18 +32,24 @@ def far_values(roles: Roles, entry: NDArray[np.int64]) -> dict[int, str]:
             mine = np.flatnonzero((entry == number) & np.isfinite(values) & ~bad)
             if mine.size >= _FEWEST:
                 bad[mine[_far(values[mine], turns=role == "omega")]] = True
+        all_entries = np.flatnonzero((entry >= 0) & np.isfinite(values) & ~bad)
+        if role != "omega" and np.unique(entry[all_entries]).size > 1:
+            bad[all_entries[_far(values[all_entries], turns=False, least=_SCANNED_DEG)]] = True
         for frame in np.flatnonzero(bad).tolist():
             found.setdefault(frame, f"has {motor} {values[frame]:.6g}, far from all others; no position")
     return found
 
 
-def _far(values: Values, *, turns: bool) -> NDArray[np.bool_]:
+def _far(values: Values, *, turns: bool, least: float = 0.0) -> NDArray[np.bool_]:
+    """Which values are far from the middle of all; none where most differ by less than `least`."""
     off = values - np.median(values)
     if turns:
         off = np.mod(off + 180.0, 360.0) - 180.0
     off = np.abs(off)
     spread = float(np.quantile(off, 0.75))
     far = off > max(_FAR_SPREADS * spread, _FAR_DEG)
+    if spread < least:
+        return np.zeros(values.size, dtype=bool)
     if spread < 1e-3 and np.count_nonzero(far) > max(1.0, _MOST_OF_STILL * values.size):
         return np.zeros(values.size, dtype=bool)
     return np.asarray(far)
