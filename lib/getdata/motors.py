@@ -217,10 +217,14 @@ def _preset(motors: Mapping[str, Values], name: str, ignored: Mapping[str, str])
     def fits(setup: Setup) -> bool:
         needed = required(setup)
         moving = {m for m in needed if moves(motors[m])}
-        if setup.tilt2 == GAMMA and len(moving & {"phi", "chi"}) == 1 and setup.omega in motors:
+        both = moving & {"phi", "chi"}
+        if setup.tilt2 == GAMMA and both and setup.omega in motors:
             phi, chi, omega = (motors[m] for m in ("phi", "chi", setup.omega))
-            if makes_gamma(phi, chi, omega):  # at one omega, or at 0 and 180, one of them may stand still
+            as_gamma = makes_gamma(phi, chi, omega)
+            if as_gamma and len(both) == 1:  # at 0 and 180 degrees, one of them may stand still
                 moving |= {"phi", "chi"}
+            if not as_gamma and setup.name == "id03":  # where they are scanned on their own as well
+                return False
         others: tuple[str, ...] = OTHER_TILTS if setup.tilt2 == NONE and "tilt2" not in ignored else ()
         if setup.name == "id03" and setup.tilt_frame == "sample":
             others = ("mu",)

@@ -24,7 +24,7 @@ from .cleaning import current_factors
 from .duplicates import check_enough_for_darkest, choose_frames
 from .grid import Grid, build_grid
 from .motor_table import MotorTable, concatenate_tables
-from .motors import RoleOptions, Roles, assign_roles
+from .motors import NONE, RoleOptions, Roles, assign_roles
 from .notes import Notes
 from .optics import optics_of
 from .places import (
@@ -252,7 +252,7 @@ def _scan_headers(
                 of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
                 for info, motors in found:
                     if motors_needed:
-                        table.add(_some(motors, info))
+                        table.add(_some(motors, info) if params.positions is None else motors or {NONE: 0.0})
                     frames.append(info)
                     entry.append(of_unit)
             except Recon3DError as error:
