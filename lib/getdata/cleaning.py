@@ -18,7 +18,8 @@ Frame = NDArray[np.float64]
 
 NORMALIZATIONS = ("none", "current", "integral")
 _LARGEST_FACTOR = 20.0
-_FAR_DARKER, _ALIKE = 0.5, 1.3  # of a dark frame
+_FAR_DARKER, _ALIKE = 0.3, 1.3  # of a dark frame
+_FEW_WITHOUT_BEAM = 2  # at one omega, that only their darkness tells
 _DISK = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)  # radius 1
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one region
 
@@ -41,16 +42,16 @@ def with_beam(
     had no beam, if others have one; nor had the few of an omega that are far darker than its dark frames,
     which are alike.
 
-    >>> with_beam(np.array([9.0, 8, 0, 30]), np.zeros(4, int), np.ones(4, bool)).tolist()
-    [True, True, False, True]
+    >>> with_beam(np.array([9.0, 8, 0, 8, 30]), np.zeros(5, int), np.ones(5, bool)).tolist()
+    [True, True, False, True, True]
     """
     lit = has_current.copy() if has_current.any() else np.ones(sums.size, dtype=bool)
     for k in np.unique(omegas[lit]):
         own = np.flatnonzero((omegas == k) & lit)
         order = own[np.argsort(sums[own], kind="stable")]
-        for i in range(min(own.size - 3, max(2, own.size // 4))):
-            darker, dark, next_dark = sums[order[i : i + 3]]
-            if darker < _FAR_DARKER * dark and next_dark < _ALIKE * dark:
+        for i in range(min(own.size - 3, _FEW_WITHOUT_BEAM)):
+            darker, dark, *others = sums[order[i : i + 4]]
+            if darker < _FAR_DARKER * dark and max(others) < _ALIKE * dark:
                 lit[order[: i + 1]] = False
     return lit
 
