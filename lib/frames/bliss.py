@@ -44,7 +44,7 @@ def read_entry(unit: str, camera: str | None = None, notes: list[About] | None =
         stood = positions_of(entry, n_frames)
         motors = stood.motors
         if notes is not None:
-            notes.append(_about(unit, entry, n_frames, camera, stood))
+            notes.append(_about(unit, entry, n_frames, [camera] if camera else list(found), stood))
         current = ring_current_of(entry, n_frames)
         offset = None if image.is_virtual or image.external else image.id.get_offset()
         step = int(np.prod(image.shape[1:])) * image.dtype.itemsize
@@ -63,7 +63,7 @@ def read_entry(unit: str, camera: str | None = None, notes: list[About] | None =
     return frames
 
 
-def _about(unit: str, entry: h5py.Group, n_frames: int, camera: str | None, stood: Positions) -> About:
+def _about(unit: str, entry: h5py.Group, n_frames: int, names: list[str], stood: Positions) -> About:
     return About(
         unit,
         n_frames,
@@ -71,8 +71,8 @@ def _about(unit: str, entry: h5py.Group, n_frames: int, camera: str | None, stoo
         stood.remarks,
         stood.missing,
         tuple(stood.doubts),
-        cameras.pixel_um(entry, camera),
-        cameras.region(entry, camera),
+        cameras.pixel_um(entry, names),
+        cameras.region(entry, names),
     )
 
 

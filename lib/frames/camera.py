@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import h5py
 
-from .hdf5 import cameras_of, get
+from .hdf5 import get
 from .numbers import text_of
 
 _UNITS_UM = {"m": 1e6, "mm": 1e3, "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3}
@@ -15,9 +17,9 @@ _REGIONS = (
 )
 
 
-def pixel_um(entry: h5py.Group, camera: str | None) -> float | None:
-    """The camera's pixel in um, None where it is not written down."""
-    for name in _cameras(entry, camera):
+def pixel_um(entry: h5py.Group, names: Sequence[str]) -> float | None:
+    """The pixel of one of these cameras in um, None where it is not written down."""
+    for name in names:
         item = get(entry, f"instrument/{name}/x_pixel_size")
         text = text_of(item)
         try:
@@ -32,10 +34,10 @@ def pixel_um(entry: h5py.Group, camera: str | None) -> float | None:
     return None
 
 
-def region(entry: h5py.Group, camera: str | None) -> str:
-    """The region of the detector that the camera read, as it is written down; empty if it is not."""
+def region(entry: h5py.Group, names: Sequence[str]) -> str:
+    """The region of the detector that these cameras read, as it is written down; empty if it is not."""
     found = []
-    for name in _cameras(entry, camera):
+    for name in names:
         parent = get(entry, f"instrument/{name}")
         for place in ("", "ctrl_parameters", "acq_parameters", "camera_settings", "image_settings"):
             group = parent if not place else get(parent, place)
@@ -64,7 +66,3 @@ def _words(item: object) -> str:
     if not isinstance(item, h5py.Dataset) or item.shape is None or item.size > 16:
         return ""
     return text_of(item) or " ".join(str(v) for v in item[()].ravel().tolist())
-
-
-def _cameras(entry: h5py.Group, camera: str | None) -> list[str]:
-    return [camera] if camera else list(cameras_of(entry))

@@ -26,6 +26,7 @@ Values = NDArray[np.float64]
 _STARTS = ("positioners_start", "start_positioners")  # at the entry, or under instrument
 _ENDS = ("positioners_end", "end_positioners")
 _ENCODERS = ("{}enc", "{}_enc", "enc_{}", "{}_encoder")
+_ROTATIONS = ("omega", "diffrz", "diffry", "diffrx", "mu", "phi", "chi", "samrz", "samry")
 _STANDS_STILL = 0.02  # degrees between the start and the end of a scan
 _MOVES = 1e-3
 
@@ -75,8 +76,9 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
     """All numbers of an entry that could be positions, by motor, the best place first."""
     found: dict[str, list[Reading]] = {}
     known: set[str] = set()
+    full: set[str] = set()
     motors = _names(_group(_group(entry, "instrument"), "positioners"))
-    for name, place, parent, key in _places(entry, known):
+    for name, place, parent, key in _places(entry, known, full):
         item, broken = _follow(parent, key)
         if broken:
             result.missing.setdefault(name, f"{place} is {broken}")
@@ -87,6 +89,8 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
             continue
         if np.isfinite(reading.values).any():
             known.add(name)
+            if reading.values.size == n_frames and np.nanmax(reading.values) > np.nanmin(reading.values):
+                full.add(name)
             found.setdefault(name, []).append(reading)
         if reading.instead:
             result.missing.setdefault(name, f"{place} holds {reading.instead}")
@@ -94,8 +98,11 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
     return {name: found[name] for name in dict.fromkeys((*first, *found))}
 
 
-def _places(entry: h5py.Group, known: set[str]) -> Iterator[tuple[str, str, h5py.Group, str]]:
-    """Motor, place, group and key of whatever may hold positions; start values only where none is known."""
+def _places(entry: h5py.Group, known: set[str], full: set[str]) -> Iterator[tuple[str, str, h5py.Group, str]]:
+    """Motor, place, group and key of whatever may hold positions.
+
+    Start values only of motors that are not yet `known`, copies only of those not yet known in `full`.
+    """
     instrument = _group(entry, "instrument")
     for name in _names(instrument):
         if name in ("positioners", "fscan_parameters", *_STARTS, *_ENDS) or "positioners" in name:
@@ -112,6 +119,8 @@ def _places(entry: h5py.Group, known: set[str]) -> Iterator[tuple[str, str, h5py
         yield name, f"instrument/positioners/{name}", positioners, name
     measurement = _group(entry, "measurement")
     for name in _names(measurement):
+        if name in full:
+            continue
         yield name, f"measurement/{name}", measurement, name
     for parent, prefix in ((entry, ""), (instrument, "instrument/")):
         for start in _STARTS:
@@ -268,7 +277,7 @@ def _complete(entry: h5py.Group, name: str, length: int, command: Command | None
         if remark:
             result.remarks[name] = remark
         result.doubts += [doubt] if doubt else []
-    elif still and values is not None and length > 1:
+    elif still and values is not None and length > 1 and (swept or name in _ROTATIONS):
         _check_end(entry, name, values, result)
     if swept and command is not None and name in result.motors:
         result.motors[name], stray, doubt = without_strays(name, result.motors[name], command)
