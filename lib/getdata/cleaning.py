@@ -18,7 +18,7 @@ Frame = NDArray[np.float64]
 
 NORMALIZATIONS = ("none", "current", "integral")
 _LARGEST_FACTOR = 20.0
-_FAR_DARKER, _ALIKE = 0.3, 1.3  # of a dark frame
+_FAR_DARKER = 0.1  # of the next darker frame of the same omega
 _FEW_WITHOUT_BEAM = 2  # at one omega, that only their darkness tells
 _DISK = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)  # radius 1
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one region
@@ -39,8 +39,7 @@ def with_beam(
     """Which frames (n_frames,) were taken with beam: the darkest of the others are the background.
 
     sums are their intensities, omegas the number of the omega of each. A frame without ring current
-    had no beam, if others have one; nor had the few of an omega that are far darker than its dark frames,
-    which are alike.
+    had no beam, if others have one; nor had the few of an omega that are far darker than all others of it.
 
     >>> with_beam(np.array([9.0, 8, 0, 8, 30]), np.zeros(5, int), np.ones(5, bool)).tolist()
     [True, True, False, True, True]
@@ -50,8 +49,7 @@ def with_beam(
         own = np.flatnonzero((omegas == k) & lit)
         order = own[np.argsort(sums[own], kind="stable")]
         for i in range(min(own.size - 3, _FEW_WITHOUT_BEAM)):
-            darker, dark, *others = sums[order[i : i + 4]]
-            if darker < _FAR_DARKER * dark and max(others) < _ALIKE * dark:
+            if sums[order[i]] < _FAR_DARKER * sums[order[i + 1]]:
                 lit[order[: i + 1]] = False
     return lit
 

@@ -36,9 +36,11 @@ def grey(currents: Any = None, **counts: Any) -> Any:
         (grey(), 0),
         (grey(f7=0), 2),
         (grey(f7=0, f9=3), 4),
-        (grey(f7=20), 2),
+        (grey(f7=9), 2),
         (grey(np.where(np.arange(12) == 7, 0.0, 190.0), f7=99), 2),
         (grey(np.where(np.arange(12) == 7, np.nan, 190.0), f7=99), 2),
+        (grey(f2=900, f3=900), 0),  # two dark frames among many that are lit
+        (grey(f2=900, f3=900, f7=0), 2),
         (grey(np.zeros(12)), 0),  # nobody knows the current
     ],
 )
