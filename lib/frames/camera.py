@@ -39,6 +39,8 @@ def region(entry: h5py.Group, names: Sequence[str]) -> str:
     found = []
     for name in names:
         parent = get(entry, f"instrument/{name}")
+        if not isinstance(parent, h5py.Group):
+            continue
         for place in ("", "ctrl_parameters", "acq_parameters", "camera_settings", "image_settings"):
             group = parent if not place else get(parent, place)
             for key in _REGIONS if isinstance(group, h5py.Group) else ():

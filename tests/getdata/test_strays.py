@@ -139,6 +139,18 @@ def test_the_region_of_the_camera_that_moved(tmp_path: Path, capsys: pytest.Capt
     assert "another region of the detector (image_roi 100 0 4 3)" in line
 
 
+def test_a_camera_that_is_in_measurement_only(tmp_path: Path) -> None:
+    def change(content: dict[str, Any], k: int) -> None:
+        content["measurement/eiger"] = content["frames"]
+
+    taken = scan(tmp_path / "scan.h5", change)
+    with h5py.File(tmp_path / "scan.h5", "a") as root:
+        for entry in root.values():
+            del entry["instrument/pco_ff"]
+    assert run(tmp_path / "scan.h5", tmp_path / "out") == 0
+    taken.check(tmp_path / "out")
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 3, 4)])
 def test_frames_of_another_shape_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...]
