@@ -12,6 +12,7 @@ from ..errors import Recon3DError
 from ..frames.about import About
 
 _MOST = 3  # entries that are named of many
+_MOST_LINES = 6
 
 
 class Notes:
@@ -66,7 +67,9 @@ class Notes:
             lines = [f"{motor}: {one.remarks[motor]}" for motor in motors if motor in one.remarks]
             for line in (*lines, *one.doubts):
                 said.setdefault(line, []).append(one.unit)
-        return [f"{_named(units)}: {line}" for line, units in said.items()]
+        lines = [f"{_named(units)}: {line}" for line, units in said.items()]
+        rest = len(lines) - _MOST_LINES
+        return lines if rest <= 1 else [*lines[:_MOST_LINES], f"and {rest} more remarks of this kind"]
 
     def pixel_um(self) -> float | None:
         """The camera's pixel in um, if all units agree on it."""
