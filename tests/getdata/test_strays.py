@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.getdata.bliss_scans import Taken, failure, pixels, run, scan, write
+from tests.getdata.bliss_scans import ROLES, Taken, failure, pixels, run, scan, write
+from tests.getdata.getdata_scan import run_script
 
 TITLE = "fscan2d chi 0 0.1 3 diffry 6.97 0.06 4 0.1 0.1"
 
@@ -53,6 +54,24 @@ def test_an_encoder_that_breaks_off_or_goes_to_rubbish(
     assert run(tmp_path / "scan.h5", tmp_path / "out", "--skip-bad") == 0
     taken.left_out = range(24 - len(values), 24)
     taken.check(tmp_path / "out", atol=0.031)
+
+
+@pytest.mark.parametrize("ranks", [2, 5])
+def test_ranks_agree_on_what_is_left_out(tmp_path: Path, ranks: int) -> None:
+    """Each entry is read by one rank; what it says of its motors reaches the one that decides."""
+    taken = scan(tmp_path / "scan.h5", spoiled("diffry", [0.0] * 4, TITLE))
+    files = (tmp_path / "scan.h5", "*.1", "-", "-", "2,1", "4,3", tmp_path)
+    found = run_script(*files, "out", *ROLES, "--no-report", ranks=ranks, cwd=tmp_path)
+    assert found.returncode == 1
+    assert found.stderr.count("getdata: error: ") == 1
+    assert "diffry: it reads 0 at frame 8 where the title says" in found.stderr
+    found = run_script(*files, "out", *ROLES, "--no-report", "--skip-bad", ranks=ranks, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    taken.left_out = range(20, 24)
+    taken.check(tmp_path / "out", atol=0.031)
+    assert run(tmp_path / "scan.h5", tmp_path / "alone", "--skip-bad") == 0
+    for name in ("dataarray.npy", "measured.npy", "tilt2.npy"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
 def test_an_encoder_that_sticks_is_known_by_the_command(
