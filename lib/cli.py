@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 import traceback
@@ -16,6 +17,7 @@ from .physics.geometry import TILT_FRAMES
 from .version import __version__
 
 _EXIT_ERROR = 1
+_BEGINS_LIKE_A_NUMBER = re.compile(r"-\.?\d")  # -4,20 is a value that is wrong, not an option
 
 
 def getdata(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
@@ -114,6 +116,7 @@ def _parse(
 
 def _parser(program: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description=description)
+    parser._negative_number_matcher = _BEGINS_LIKE_A_NUMBER
     parser.add_argument("--version", action="version", version=f"Recon3D {__version__}")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

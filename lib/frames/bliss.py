@@ -15,23 +15,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from . import camera as cameras
+from .about import About
+from .current import ring_current_of
 from .edf import Frame
-from .hdf5 import SEPARATOR, cameras_of, opened
+from .hdf5 import SEPARATOR, cameras_of, get, opened
+from .numbers import text_of
 from .pixels import FrameInfo, Roi
-from .positions import motors_of, ring_current_of
+from .positions import Positions, positions_of
 
 _LARGEST_BLOCK = 1 << 26  # bytes of frames that share compressed chunks, read at once
 
 
-def read_entry(unit: str, camera: str | None = None) -> list[Frame]:
-    """The frames of an entry, each with its motors; a frame beyond the last motor value has NaN there."""
+def read_entry(unit: str, camera: str | None = None, notes: list[About] | None = None) -> list[Frame]:
+    """The frames of an entry, each with its motors; a frame beyond the last motor value has NaN there.
+
+    What else the entry says of its scan is appended to `notes`.
+    """
     path, _, name = unit.rpartition(SEPARATOR)
     with opened(path) as root:
         entry = root[name]
-        image = _image(unit, cameras_of(entry), camera)
+        found = cameras_of(entry)
+        if not found and (odd := cameras.odd_frames(entry)):
+            raise Recon3DError(unit, f"holds no frames that can be read: {odd}")
+        image = _image(unit, found, camera)
         _check_sources(unit, image)
         n_frames = image.shape[0]
-        motors = motors_of(entry, n_frames)
+        stood = positions_of(entry, n_frames)
+        motors = stood.motors
+        if notes is not None:
+            notes.append(_about(unit, entry, n_frames, [camera] if camera else list(found), stood))
         current = ring_current_of(entry, n_frames)
         offset = None if image.is_virtual or image.external else image.id.get_offset()
         step = int(np.prod(image.shape[1:])) * image.dtype.itemsize
@@ -48,6 +61,19 @@ def read_entry(unit: str, camera: str | None = None) -> list[Frame]:
             )
             frames.append((info, {motor: float(values[i]) for motor, values in motors.items()}))
     return frames
+
+
+def _about(unit: str, entry: h5py.Group, n_frames: int, names: list[str], stood: Positions) -> About:
+    return About(
+        unit,
+        n_frames,
+        text_of(get(entry, "title")),
+        stood.remarks,
+        stood.missing,
+        tuple(stood.doubts),
+        cameras.pixel_um(entry, names),
+        cameras.region(entry, names),
+    )
 
 
 def _image(unit: str, cameras: dict[str, h5py.Dataset], camera: str | None) -> h5py.Dataset:

@@ -240,6 +240,12 @@ def read_motors(path: str, header: dict[str, str]) -> dict[str, float]:
     return plain | _paired_lists(path, header, "motor")
 
 
+def scan_command(path: str) -> str:
+    """The command of the scan that a file is of, as far as its header says; else empty."""
+    header = _open(path).header
+    return next((header[key] for key in ("scan", "scan_command", "title") if header.get(key)), "")
+
+
 def ring_current_ma(header: dict[str, str]) -> float | None:
     """Ring current in mA: counter `srcur`, else the key `machine current`, else None.
 
@@ -248,11 +254,11 @@ def ring_current_ma(header: dict[str, str]) -> float | None:
     names, values = _words(header.get("counter_mne", "")), header.get("counter_pos", "").split()
     if "srcur" in names and names.index("srcur") < len(values):
         current = _number(values[names.index("srcur")])
-        if math.isfinite(current):
+        if math.isfinite(current) and current > 0:
             return current
     words = header.get("machine current", "").split()
     candidates = [_number(word) for word in (*words[:1], *words[-2:-1])]
-    return next((value for value in candidates if math.isfinite(value)), None)
+    return next((value for value in candidates if math.isfinite(value) and value > 0), None)
 
 
 def read_roi(info: FrameInfo, roi: Roi, rows: range | None = None) -> NDArray[Any]:

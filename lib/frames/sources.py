@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import edf
+from .about import About
 from .pixels import FrameInfo, Roi
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs")
@@ -38,10 +39,11 @@ def find_units(folder: str, stem: str) -> list[str]:
 
 
 class HeaderReader:
-    """Reads what is known of the frames of one unit after the other."""
+    """Reads what is known of the frames of one unit after the other; `notes` is what else they say."""
 
     def __init__(self, camera: str | None = None) -> None:
         self.camera = camera
+        self.notes: list[About] = []
         self._edf = edf.HeaderReader()
 
     def read(self, unit: str) -> list[edf.Frame]:
@@ -50,7 +52,7 @@ class HeaderReader:
             return self._edf.read(unit)
         from . import bliss
 
-        return bliss.read_entry(unit, self.camera)
+        return bliss.read_entry(unit, self.camera, self.notes)
 
 
 class RoiReader:

@@ -54,7 +54,10 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
             shutil.rmtree(params.temporary, ignore_errors=True)
             params.temporary.mkdir(parents=True)
             store.ArrayFile.create(params.temporary / store.ARRAY, shape, OUTPUT_DTYPES[params.dtype])
+    n_said = len(plan.warnings)
     background, level = find_background(params, plan, comm)
+    if comm.rank == 0:
+        _warn(plan.warnings[n_said:])
     factors = _factors(params, plan, background, comm)
     pipeline = Pipeline(params, plan, background, factors)
     overview = Overview.of(plan, factors, params.bin, params.dtype) if params.report else None

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import Recon3DError
 from ..frames.pixels import background_level
 from ..frames.sources import RoiReader
 from ..parallel.communicator import Comm, add_up, check_alarm, together
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
-from .cleaning import darkest_frames
+from .cleaning import darkest_frames, with_beam
 from .pipeline import Background, PositionReader
 from .plan import GetdataParameters, Plan
 
@@ -39,10 +40,19 @@ class DarkestBackground:
 
     def __init__(self, plan: Plan, sums: NDArray[np.float64]) -> None:
         omegas = plan.omega_of_cell
+        currents = [[plan.frames[i].ring_current_ma for i in frames] for frames in plan.frames_of_cell]
+        lit = with_beam(sums, omegas, np.array([_has_current(c) for c in currents]))
+        self.n_without_beam = int(np.count_nonzero(~lit))
         self._reader = PositionReader(plan)
         self._numbers: dict[int, NDArray[np.int64]] = {}
         for k in range(plan.grid.shape[2]):
-            numbers = np.flatnonzero(omegas == k)
+            numbers = np.flatnonzero((omegas == k) & lit)
+            if 0 < numbers.size < 2 or (not numbers.size and (omegas == k).any()):
+                raise Recon3DError(
+                    "--background darkest",
+                    f"omega {plan.grid.axes[2].positions[k]:.6g} has {numbers.size} frames with beam; it "
+                    "needs two at least, or background files (bgdir, bgname)",
+                )
             if numbers.size:
                 self._numbers[k] = numbers[darkest_frames(sums[numbers])]
         chosen = np.concatenate(list(self._numbers.values()))
@@ -57,6 +67,10 @@ class DarkestBackground:
         return self._last[1]
 
 
+def _has_current(currents_ma: list[float | None]) -> bool:
+    return all(c is not None and c > 0 for c in currents_ma)
+
+
 def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[Background, float | None]:
     """The background and its mean level in counts. Collective."""
     if params.background == "darkest":
@@ -68,7 +82,13 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
             "darkest frames",
             params.quiet,
         )
-        darkest = DarkestBackground(plan, sums)
+        with together(comm):
+            darkest = DarkestBackground(plan, sums)
+        if darkest.n_without_beam:
+            plan.warnings.append(
+                f"--background darkest: {darkest.n_without_beam} frames had no beam (no ring current, or far "
+                "darker than the dark frames) and are no background"
+            )
         return darkest, darkest.mean
     fixed = FixedBackground(_from_files(params.background, plan, comm) if plan.background else None)
     return fixed, fixed.mean

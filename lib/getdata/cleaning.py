@@ -18,6 +18,8 @@ Frame = NDArray[np.float64]
 
 NORMALIZATIONS = ("none", "current", "integral")
 _LARGEST_FACTOR = 20.0  # of a normalisation; beyond it there was no beam
+_FAR_DARKER = 0.1  # of the next darker frame of the same omega
+_FEW_WITHOUT_BEAM = 2  # at one omega, that only their darkness tells
 _DISK = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)  # radius 1
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one region
 
@@ -29,6 +31,27 @@ def darkest_frames(sums: NDArray[np.float64], count: int = 2) -> NDArray[np.int6
     [1, 3]
     """
     return np.sort(np.argsort(sums, kind="stable")[:count])
+
+
+def with_beam(
+    sums: NDArray[np.float64], omegas: NDArray[np.int64], has_current: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which frames (n_frames,) were taken with beam: the darkest of the others are the background.
+
+    sums are their intensities, omegas the number of the omega of each. A frame without ring current
+    had no beam, if others have one; nor had the few of an omega that are far darker than all others of it.
+
+    >>> with_beam(np.array([9.0, 8, 0, 8, 30]), np.zeros(5, int), np.ones(5, bool)).tolist()
+    [True, True, False, True, True]
+    """
+    lit = has_current.copy() if has_current.any() else np.ones(sums.size, dtype=bool)
+    for k in np.unique(omegas[lit]):
+        own = np.flatnonzero((omegas == k) & lit)
+        order = own[np.argsort(sums[own], kind="stable")]
+        for i in range(min(own.size - 3, _FEW_WITHOUT_BEAM)):
+            if sums[order[i]] < _FAR_DARKER * sums[order[i + 1]]:
+                lit[order[: i + 1]] = False
+    return lit
 
 
 def remove_hot_pixels(frame: Frame, sigma: float) -> tuple[Frame, int]:

@@ -64,6 +64,7 @@ def describe(
             "level": background_level,
         },
         "cleaning": _cleaning(params, plan, counts, factors),
+        "optics": plan.optics,
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
         "warnings": plan.warnings,
         "files": [os.path.basename(f.path) + f.dataset for f in plan.frames],  # noqa: PTH119 - 5 x faster

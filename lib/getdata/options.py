@@ -83,6 +83,11 @@ def _add_scan(parser: argparse.ArgumentParser) -> None:
         metavar="DEG",
         help="read-back values closer than this are one position (default: found from the gaps)",
     )
+    add(
+        "--positions",
+        metavar="FILE",
+        help="table of frame (or file name), tilt1, tilt2, omega, where the headers do not know",
+    )
     add("--camera", metavar="NAME", help="detector, where an HDF5 entry holds frames of several")
     add(
         "--duplicates",

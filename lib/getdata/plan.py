@@ -6,8 +6,9 @@ Headers are read once, each by one rank; rank 0 decides and tells the others.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,27 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
 from .cleaning import current_factors
-from .motors import Grid, MotorTable, RoleOptions, Roles, assign_roles, build_grid, concatenate_tables
+from .duplicates import check_enough_for_darkest, choose_frames
+from .grid import Grid, build_grid
+from .motor_table import MotorTable, concatenate_tables
+from .motors import NONE, RoleOptions, Roles, assign_roles
+from .notes import Notes
+from .optics import optics_of
+from .places import (
+    Problem,
+    other_regions,
+    together_alike,
+    unknown_places,
+    with_command,
+    with_table,
+)
+from .strays import stray_positions
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
-_FEWEST_FOR_DARKEST = 3  # frames of an omega, two of which are the background
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 
 Motors = dict[str, NDArray[np.float64]]
-Problem = tuple[str, str]  # where, what
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class GetdataParameters:
     outputdirname: str
     roles: RoleOptions = field(default_factory=RoleOptions)
     tolerance_deg: float | None = None
+    positions: str | None = None
     camera: str | None = None
     background: str = "mean"
     normalize: str = "none"
@@ -100,6 +114,7 @@ class Plan:
     factors: NDArray[np.float64] | None
     skipped: list[Problem]
     warnings: list[str]
+    optics: dict[str, Any] | None = None
 
     @property
     def omega_of_cell(self) -> NDArray[np.int64]:
@@ -150,6 +165,9 @@ def check_parameters(params: GetdataParameters) -> None:
         raise Recon3DError("--min-area", "needs --threshold COUNTS, which says what is lit")
     if params.background == "darkest" and params.has_background_files:
         raise Recon3DError("--background darkest", "takes no background files; give - - for bgdir bgname")
+    if min(params.imgsize) < 1:
+        width, height = params.imgsize
+        raise Recon3DError("imgsize", f"{width},{height}: both sides must be at least 1 pixel")
     for side in params.imgsize:
         if side % params.bin:
             raise Recon3DError(
@@ -179,6 +197,7 @@ class Scanned:
     motors: Motors
     problems: list[Problem]
     n_files: int
+    notes: Notes = field(default_factory=Notes)
 
     def leave_out(self, bad: dict[int, str]) -> None:
         """Move frames, number -> what is wrong, to the problems."""
@@ -187,13 +206,14 @@ class Scanned:
             keep = [i for i in range(len(self.frames)) if i not in bad]
             self.frames = [self.frames[i] for i in keep]
             self.motors = {name: values[keep] for name, values in self.motors.items()}
+            self.notes.keep(keep)
 
     def settle(self, *, skip: bool) -> None:
         """Raise one Recon3DError that lists all problems, unless they are to be skipped."""
         if self.problems and not (skip and self.frames):
             where, what = self.problems[0]
             if len(self.problems) > 1:
-                others = "; ".join(f"{unit_name(w)} {text}" for w, text in self.problems[1:])
+                others = "; ".join(f"{unit_name(w)} {text}" for w, text in together_alike(self.problems[1:]))
                 what += f" ({len(self.problems)} bad files of {self.n_files}, the others: {others})"
             raise Recon3DError(where, what + ("" if skip else "; --skip-bad leaves such files out"))
 
@@ -222,20 +242,24 @@ def _scan_headers(
     frames: list[FrameInfo] = []
     table = MotorTable()
     problems: list[Problem] = []
+    entry: list[int] = []
     reader = HeaderReader(params.camera)
     show = comm.rank == 0 and not params.quiet
     with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
         for number in mine:
             try:
-                for info, motors in reader.read(units[number]):
+                found = reader.read(units[number])
+                of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
+                for info, motors in found:
                     if motors_needed:
-                        table.add(_some(motors, info))
+                        table.add(_some(motors, info) if params.positions is None else motors or {NONE: 0.0})
                     frames.append(info)
+                    entry.append(of_unit)
             except Recon3DError as error:
                 problems.append((error.where, error.what))
             progress.advance()
             check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems))
+    parts = comm.gather((frames, table.arrays(), problems, reader.notes, entry))
     if comm.rank != 0:
         return None
     return Scanned(
@@ -243,12 +267,20 @@ def _scan_headers(
         concatenate_tables([part[1] for part in parts if part[0]]),
         [problem for part in parts for problem in part[2]],
         len(units),
+        Notes.joined([(part[3], part[4]) for part in parts]),
     )
 
 
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:
     """Check the frames, find the roles of the motors and the place of every frame."""
     usual = _usual_shape(data.frames)
+    options, data.motors, said = with_table(
+        params.positions, params.roles, data.frames, data.motors, data.problems
+    )
+    params = replace(params, roles=options)
+    if params.positions is None:
+        data.motors, said = with_command(data.frames, data.motors)
+    data.leave_out(other_regions(data.frames, data.motors, data.notes))
     for scanned in (data, background):
         if scanned is not None:
             scanned.leave_out(_other_sizes(scanned.frames, usual))
@@ -256,18 +288,24 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     roi = Roi.around(params.poi, params.imgsize)
     roi.check_inside(usual)
     grid = build_grid(roles, params.tolerance_deg)
+    if stray := stray_positions(grid, roles):
+        data.leave_out(stray)
+        roles = _settle(params, data, background)
+        grid = build_grid(roles, params.tolerance_deg)
     cells = np.array(sorted(grid.cells), dtype=np.int64)
-    chosen = _choose_duplicates(grid, cells, data.frames, roles, params.duplicates)
+    chosen = choose_frames(grid, cells, data.frames, frame_name, roles, params.duplicates, said)
     if params.background == "darkest":
-        _check_enough_for_darkest(grid, cells)
+        check_enough_for_darkest(grid, cells)
     frames = background.frames if background else []
+    optics = optics_of(data.motors, data.notes.pixel_um(), params.bin)
     factors = None
     if params.normalize == "current":
         per_frame = current_factors([info.ring_current_ma for info in data.frames])
         factors = np.array([per_frame[numbers].mean() for numbers in chosen])
     problems = data.problems + (background.problems if background else [])
-    warnings = _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
-    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings)
+    warnings = said + data.notes.warnings(roles.setup.motors)
+    warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
+    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, optics)
 
 
 def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Roles:
@@ -276,9 +314,9 @@ def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None
     if data.frames:
         try:
             roles = assign_roles(data.motors, params.roles, allow_gaps=True)
-            data.leave_out(_without_position(roles))
+            data.leave_out(unknown_places(roles, data.notes))
         except Recon3DError as error:
-            failure = error
+            failure = data.notes.explained(error)
     for scanned in (data, background):
         if scanned is not None:
             scanned.settle(skip=params.skip_bad)
@@ -300,46 +338,6 @@ def _other_sizes(frames: list[FrameInfo], usual: tuple[int, int]) -> dict[int, s
         for i, info in enumerate(frames)
         if info.shape_yx != usual
     }
-
-
-def _without_position(roles: Roles) -> dict[int, str]:
-    """Frames of which the header does not say where they were taken."""
-    finite = np.isfinite(roles.tilt1) & np.isfinite(roles.tilt2) & np.isfinite(roles.omega)
-    motors = ", ".join(roles.setup.motors)
-    return {int(i): f"has no number for one of the motors {motors}" for i in np.flatnonzero(~finite)}
-
-
-def _choose_duplicates(
-    grid: Grid, cells: NDArray[np.int64], frames: list[FrameInfo], roles: Roles, policy: str
-) -> list[list[int]]:
-    """The frames of each cell that count: all of them for the mean."""
-    doubles = [cell for cell in cells.tolist() if len(grid.cells[cell]) > 1]
-    if doubles and policy == "error":
-        claims = grid.cells[doubles[0]]
-        place = np.unravel_index(doubles[0], grid.shape)
-        where = ", ".join(
-            f"{getattr(roles.setup, role)} {axis.positions[i]:.6g}"
-            for role, axis, i in zip(store.AXES, grid.axes, place, strict=True)
-        )
-        raise Recon3DError(
-            frame_name(frames[claims[1]]),
-            f"is at the same position as {unit_name(frame_name(frames[claims[0]]))} ({where}), one of "
-            f"{len(doubles)} such cases; choose --duplicates first, last or mean, or check the motors and "
-            "--tolerance",
-        )
-    part = {"first": slice(0, 1), "last": slice(-1, None)}.get(policy, slice(None))
-    return [grid.cells[cell][part] for cell in cells.tolist()]
-
-
-def _check_enough_for_darkest(grid: Grid, cells: NDArray[np.int64]) -> None:
-    counts = np.bincount(cells % grid.shape[2], minlength=grid.shape[2])
-    if counts.min() < _FEWEST_FOR_DARKEST:
-        omega = grid.axes[2].positions[counts.argmin()]
-        raise Recon3DError(
-            "--background darkest",
-            f"omega {omega:.6g} has {counts.min()} frames, the two darkest of which are the background; "
-            f"it needs {_FEWEST_FOR_DARKEST} at least",
-        )
 
 
 def _warnings(frames: list[FrameInfo], problems: list[Problem], n_cells: int, n_grid: int) -> list[str]:

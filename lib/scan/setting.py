@@ -29,6 +29,7 @@ from ..projection.views import Block, Views
 from . import dark, store
 from .alignment import Alignment
 from .measurement import Measurement
+from .optics import differences
 from .store import Scan
 
 Array = NDArray[np.float64]
@@ -91,7 +92,7 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
 
 def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
     """The setting of a scan that was read, without a look at its pixels."""
-    warnings: list[str] = []
+    warnings = differences(params, scan.info)
     name = _scan_name(params, scan)
     tilt_frame = _tilt_frame(params, scan, name, warnings)
     check_scan(name, tilt_frame, *scan.shape[:2])

@@ -50,7 +50,7 @@ def test_usage_errors_are_printed_once(tmp_path: Path, run: Run, ranks: int | No
         (["a", "b", "-", "-", "1.5,2", "4,4", "out", "x"], "'1.5,2' must be two whole numbers"),
         (["a", "b", "-", "-", "1,2", "4", "out", "x"], "'4' must be two whole numbers"),
         (["a", "b", "-", "-", "1,2", "4,4", "out", "x", "--tolerance", "tiny"], "--tolerance"),
-        (["a", "b", "-", "-", "1,2", "4,4", "out", "x", "--setup", "id03"], "--setup"),
+        (["a", "b", "-", "-", "1,2", "4,4", "out", "x", "--setup", "id99"], "--setup"),
         (["a", "b", "-", "-", "1,2", "4,4", "out", "x", "--dtype", "int8"], "--dtype"),
         (["a", "b", "-", "-", "1,2", "4,4", "out", "x", "--nosuch"], "--nosuch"),
     ],

@@ -14,7 +14,8 @@ from lib import cli
 from lib.frames.pixels import FrameInfo, Roi
 from lib.getdata import overview, plan
 from lib.getdata import warnings as scan_warnings
-from lib.getdata.motors import Axis, Grid, Roles, Setup
+from lib.getdata.grid import Axis, Grid
+from lib.getdata.motors import Roles, Setup
 from lib.parallel.communicator import SerialComm
 from tests.scans import arguments, write_edf, write_scan
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lib.errors import Recon3DError
-from lib.getdata.motors import Grid, Roles, Setup, build_grid, group_axes
+from lib.getdata.grid import Grid, build_grid, group_axes
+from lib.getdata.motors import Roles, Setup
 from tests.getdata.motor_scans import sizes
 
 

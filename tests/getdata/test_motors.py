@@ -8,17 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lib.errors import Recon3DError
-from lib.getdata.motors import (
-    SETUPS,
-    MotorTable,
-    RoleOptions,
-    assign_roles,
-    build_grid,
-    concatenate_tables,
-    decode_gamma,
-    gamma_zeros,
-    moving_motors,
-)
+from lib.getdata.gamma import decode_gamma, gamma_zeros
+from lib.getdata.grid import build_grid
+from lib.getdata.motor_table import MotorTable, concatenate_tables, moving_motors
+from lib.getdata.motors import SETUPS, RoleOptions, assign_roles
 from tests.getdata.motor_scans import gamma_scan, scan_of, sizes
 
 # ---- Set-ups and roles ----
@@ -83,6 +76,8 @@ def test_the_frame_of_each_setup() -> None:
     assert {(s.name, s.tilt_frame) for s in SETUPS} == {
         ("id06-2016", "sample"),
         ("id06-2017", "lab"),
+        ("id03", "lab"),
+        ("id03", "sample"),
         ("simulated", "sample"),
     }
 

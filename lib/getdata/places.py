@@ -1,0 +1,118 @@
+"""Where the frames of a scan were taken, as far as that is known: what `plan` asks about its frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import Recon3DError
+from ..frames import edf
+from ..frames.command import of_title
+from ..frames.pixels import FrameInfo
+from .motor_table import Values
+from .motors import ROLES, RoleOptions, Roles
+from .notes import Notes
+from .strays import far_values
+from .table import read_positions
+
+Problem = tuple[str, str]  # where, what
+
+
+def with_table(
+    path: str | None,
+    options: RoleOptions,
+    frames: Sequence[FrameInfo],
+    motors: dict[str, Values],
+    problems: Sequence[Problem],
+) -> tuple[RoleOptions, dict[str, Values], list[str]]:
+    """The roles as the table of --positions gives them, the motors with its angles among them; warnings."""
+    if path is None:
+        return options, motors, []
+    table = read_positions(path)
+    counted = [key for key in table.angles if key.isdecimal()]
+    if problems and counted:
+        raise Recon3DError(
+            f"{path}, line {table.lines[counted[0]]}",
+            f"counts frames ({counted[0]}), but {problems[0][0]} {problems[0][1]}; give the names of the "
+            "files instead of numbers",
+        )
+    return table.place(frames, motors, options)
+
+
+def with_command(
+    frames: Sequence[FrameInfo], motors: dict[str, Values]
+) -> tuple[dict[str, Values], list[str]]:
+    """EDF headers that are a snapshot of the start: the motors as the scan command moved them; warnings.
+
+    Only where the command has as many positions as there are frames, in the order of the files.
+    """
+    still = [name for name, values in motors.items() if np.ptp(values) == 0.0]
+    if len(frames) < 2 or not still or frames[0].dataset:
+        return motors, []
+    command = of_title(edf.scan_command(frames[0].path))
+    if command is None or command.n_frames != len(frames):
+        return motors, []
+    moved, warnings = dict(motors), []
+    for motor in command.sweeps:
+        planned = command.positions(motor, len(frames), float(motors[motor][0]) if motor in motors else None)
+        if motor in still and planned is not None and np.ptp(planned) > 0:
+            moved[motor] = planned
+            warnings.append(
+                f"{motor} stood still in all {len(frames)} headers; its positions are those of the scan "
+                "command, in the order of the files"
+            )
+    return moved, warnings
+
+
+def other_regions(frames: Sequence[FrameInfo], motors: Mapping[str, Values], notes: Notes) -> dict[int, str]:
+    """Frames that show another part of the detector than most, in spite of their size."""
+    regions = [notes.region(i) for i in range(len(frames))]
+    corners = [key for key in ("col_beg", "row_beg") if key in motors and np.ptp(motors[key]) > 0]
+    if corners:
+        regions = [", ".join(f"{key} {motors[key][i]:g}" for key in corners) for i in range(len(frames))]
+    usual = Counter(regions).most_common(1)[0][0] if regions else ""
+    return {
+        i: f"shows another region of the detector ({region or 'whole'}) than most frames ({usual or 'whole'})"
+        for i, region in enumerate(regions)
+        if region != usual
+    }
+
+
+def unknown_places(roles: Roles, notes: Notes) -> dict[int, str]:
+    """Frames of which it is not known where they were taken: what is wrong with each."""
+    finite = np.isfinite(roles.tilt1) & np.isfinite(roles.tilt2) & np.isfinite(roles.omega)
+    motors = roles.setup.motors
+    what = f"has no number for one of the motors {', '.join(motors)}"
+    found = {}
+    for frame in np.flatnonzero(~finite).tolist():
+        why = notes.why(frame, motors)
+        found[frame] = what + (f" ({why})" if why else "")
+    return {**far_values(roles, notes.entry), **found}
+
+
+def together_alike(problems: Sequence[Problem]) -> list[Problem]:
+    """Problems with those of the same kind in the frames of one file or entry counted, not repeated."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for where, what in problems:
+        groups.setdefault((where.rpartition("[")[0] or where, what), []).append(where)
+    return [
+        (found[0], what if len(found) == 1 else f"and {len(found) - 1} more frames after it: {what}")
+        for (_, what), found in groups.items()
+    ]
+
+
+def why_shared(roles: Roles, claims: Sequence[int]) -> str:
+    """What makes frames share a position, if the motors tell."""
+    a, b = (float(roles.omega[i]) for i in claims[:2])
+    if abs(a - b) > 180:
+        return f"omega {a:.6g} and {b:.6g} are one position, whole turns apart; "
+    still = [role for role in ROLES if np.ptp(getattr(roles, role)) == 0.0]
+    named = [f"{getattr(roles.setup, role)}" for role in still if getattr(roles.setup, role) != "none"]
+    if not named:
+        return ""
+    return (
+        f"{', '.join(named)} stood still in all headers: if the scan moved it, they hold a snapshot of its "
+        "start, and --positions FILE can say where each frame was; else "
+    )
