@@ -1,66 +1,23 @@
-"""The dark level that was left in an array, or taken off too much: found in it, and taken off on reading.
-
-The methods then see counts above the level, cut at zero where the array was.
-"""
+"""The dark level that was left in an array, or taken off too much: found in it, or given."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from ..physics.dark import BARELY, DarkLevel, Estimate, Image, estimate, worth_a_look
-
-if TYPE_CHECKING:
-    from .store import Scan
+from .above import Frames
+from .store import Scan
 
 _SHARE_OF_TILTS = 8  # one tilt in so many is looked at, the darkest ones of each omega
 _FEWEST, _MOST = 2, 16  # frames of an omega
 _COLUMNS = 16  # of each frame, whose sum tells how dark it is
 _SAMPLE = 64  # frames, spread over the scan
 _BRIGHT = 99.9  # percentile of the pixels of these frames
-
-
-class Frames(Protocol):
-    """An array on disk or in memory, as `store` reads it."""
-
-    def __enter__(self) -> Frames:
-        """Open."""
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        """Close."""
-
-    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
-        """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
-
-
-class FramesAbove:
-    """The frames of an array above its dark level."""
-
-    def __init__(self, frames: Frames, level: DarkLevel) -> None:
-        self._frames, self._level = frames, level
-        self._omega, self._image = -1, np.empty((0, 0))
-
-    def __enter__(self) -> FramesAbove:
-        self._frames.__enter__()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        """Close the array."""
-        self._frames.__exit__(kind, error, trace)
-
-    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
-        """Fill `out` (x, n_y) with the counts above the level of one position from column first_x on."""
-        self._frames.read_columns(index, first_x, out)
-        if index[2] != self._omega:
-            self._omega, self._image = int(index[2]), self._level.at(int(index[2]), out.dtype)
-        level = self._image[first_x : first_x + out.shape[0]]
-        if not self._level.signed:
-            np.maximum(out, level, out=out)
-        np.subtract(out, level, out=out)
 
 
 def given_level(scan: Scan, counts: tuple[float, ...]) -> DarkLevel | None:

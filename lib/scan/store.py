@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Recon3DError
 from ..physics.dark import DarkLevel
-from .dark import Frames, FramesAbove
+from .above import Frames, FramesAbove
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"

@@ -1,0 +1,49 @@
+"""The frames of an array above its dark level, taken off on reading: cut at zero where the array was."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..physics.dark import DarkLevel
+
+
+class Frames(Protocol):
+    """An array on disk or in memory, as `store` reads it."""
+
+    def __enter__(self) -> Frames:
+        """Open."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Close."""
+
+    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
+        """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
+
+
+class FramesAbove:
+    """The frames of an array above its dark level."""
+
+    def __init__(self, frames: Frames, level: DarkLevel) -> None:
+        self._frames, self._level = frames, level
+        self._omega, self._image = -1, np.empty((0, 0))
+
+    def __enter__(self) -> FramesAbove:
+        self._frames.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Close the array."""
+        self._frames.__exit__(kind, error, trace)
+
+    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
+        """Fill `out` (x, n_y) with the counts above the level of one position from column first_x on."""
+        self._frames.read_columns(index, first_x, out)
+        if index[2] != self._omega:
+            self._omega, self._image = int(index[2]), self._level.at(int(index[2]), out.dtype)
+        level = self._image[first_x : first_x + out.shape[0]]
+        if not self._level.signed:
+            np.maximum(out, level, out=out)
+        np.subtract(out, level, out=out)
