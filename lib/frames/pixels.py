@@ -49,9 +49,12 @@ class Roi:
 class FrameInfo(NamedTuple):
     """One frame of a file: where its pixels are and what its header says.
 
-    path names the file; number counts the frames in it (in an HDF5 file those of one image dataset,
-    which `dataset` names). offset is the first byte of the pixels, None where they cannot be read in
-    place (compressed files, HDF5). dtype is that of the file, with its byte order.
+    path names the file that is read; number counts the frames in it (in an HDF5 file those of one image
+    dataset, which `dataset` names). offset is the first byte of the pixels, None where they cannot be
+    read in place (compressed files, HDF5). dtype is that of the file, with its byte order. unit is what
+    the user knows it by where that is not the path: `file::entry`, whose pixels may lie in another file.
+    n_under_header frames have one header together. A frame with a fault must not be read. The last frame
+    of a unit knows how many more there should be, had the scan not been cut off (n_cut).
     """
 
     path: str
@@ -62,6 +65,16 @@ class FrameInfo(NamedTuple):
     ring_current_ma: float | None = None
     excess_bytes: int = 0
     dataset: str = ""
+    unit: str = ""
+    n_under_header: int = 1
+    fault: str = ""
+    n_cut: int = 0
+
+    @property
+    def name(self) -> str:
+        """How a message names the frame."""
+        unit = self.unit or self.path
+        return f"{unit}[{self.number}]" if self.dataset or self.number else unit
 
 
 @dataclass

@@ -46,7 +46,7 @@ def describe(
         "chi0_deg": roles.chi0_deg,
         "tilt_frame": setup.tilt_frame,
         "tolerance_deg": params.tolerance_deg,
-        "n_files": len({(f.path, f.dataset) for f in plan.frames}),
+        "n_files": len({f.unit or f.path for f in plan.frames}),
         "n_frames": len(plan.frames),
         "duplicates": params.duplicates,
         "n_duplicates": len(plan.frames) - plan.cells.size,
@@ -66,7 +66,7 @@ def describe(
         "cleaning": _cleaning(params, plan, counts, factors),
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
         "warnings": plan.warnings,
-        "files": [os.path.basename(f.path) + f.dataset for f in plan.frames],  # noqa: PTH119 - 5 x faster
+        "files": [os.path.basename(f.unit or f.path) for f in plan.frames],  # noqa: PTH119 - 5 x faster
     }
 
 

@@ -20,6 +20,7 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
 from .cleaning import current_factors
+from .faults import cut_off_warnings, faults_of
 from .motors import Grid, MotorTable, RoleOptions, Roles, assign_roles, build_grid, concatenate_tables
 
 DUPLICATES = ("error", "first", "last", "mean")
@@ -173,12 +174,16 @@ def check_parameters(params: GetdataParameters) -> None:
 
 @dataclass
 class Scanned:
-    """The frames of all sound files in the order of the files, their motors, and the bad files."""
+    """The frames of all sound files in the order of the files, their motors, and the bad files.
+
+    cut has the entries whose scan was cut off, and how many frames were never taken.
+    """
 
     frames: list[FrameInfo]
     motors: Motors
     problems: list[Problem]
     n_files: int
+    cut: dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, bad: dict[int, str]) -> None:
         """Move frames, number -> what is wrong, to the problems."""
@@ -200,7 +205,7 @@ class Scanned:
 
 def frame_name(info: FrameInfo) -> str:
     """How a message names a frame."""
-    return f"{info.path}{info.dataset}[{info.number}]" if info.dataset or info.number else info.path
+    return info.name
 
 
 def _some(motors: dict[str, float], info: FrameInfo) -> dict[str, float]:
@@ -222,12 +227,19 @@ def _scan_headers(
     frames: list[FrameInfo] = []
     table = MotorTable()
     problems: list[Problem] = []
+    cut: dict[str, int] = {}
     reader = HeaderReader(params.camera)
     show = comm.rank == 0 and not params.quiet
     with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
         for number in mine:
             try:
-                for info, motors in reader.read(units[number]):
+                found = reader.read(units[number])
+                problems += faults_of([info for info, _ in found])
+                for info, motors in found:
+                    if info.n_cut:
+                        cut[units[number]] = info.n_cut
+                    if info.fault:
+                        continue
                     if motors_needed:
                         table.add(_some(motors, info))
                     frames.append(info)
@@ -235,7 +247,7 @@ def _scan_headers(
                 problems.append((error.where, error.what))
             progress.advance()
             check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems))
+    parts = comm.gather((frames, table.arrays(), problems, cut))
     if comm.rank != 0:
         return None
     return Scanned(
@@ -243,6 +255,7 @@ def _scan_headers(
         concatenate_tables([part[1] for part in parts if part[0]]),
         [problem for part in parts for problem in part[2]],
         len(units),
+        {unit: n for part in parts for unit, n in part[3].items()},
     )
 
 
@@ -267,6 +280,7 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         factors = np.array([per_frame[numbers].mean() for numbers in chosen])
     problems = data.problems + (background.problems if background else [])
     warnings = _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
+    warnings += cut_off_warnings(data.cut | (background.cut if background else {}))
     return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings)
 
 
