@@ -119,22 +119,19 @@ class Holdings:
         return 0
 
     def _match(self, part: Part, codes: Codes, shape: tuple[int, ...]) -> Codes | int:
+        """The codes of the frames of a part, from those of its source of that shape."""
         wanted, n_wanted = part.source, part.frames.size
-        if any(have < need for have, need in zip(shape[1:], part.bounds, strict=False)):
-            return self.code(
-                f"{part.file} holds images of {' x '.join(map(str, shape[:0:-1]))} pixels, too few"
-            )
-        one_to_one = len(shape) > 2 or n_wanted == codes.size
-        if wanted is None and one_to_one and int(np.prod(shape[1:])) == part.pixels:
+        pixels = int(np.prod(shape[1:]))
+        if wanted is None and pixels == part.pixels and (len(shape) > 2 or n_wanted == codes.size):
             wanted = np.arange(n_wanted)
-        if wanted is not None and wanted.size == n_wanted:
-            beyond = wanted >= codes.size
-            return np.where(beyond, NEVER, codes[np.minimum(wanted, codes.size - 1)] if codes.size else NEVER)
+        too_small = any(have < need for have, need in zip(shape[1:], part.bounds, strict=False))
+        if too_small or (wanted is None and pixels * shape[0] != part.pixels * n_wanted):
+            size = " x ".join(map(str, shape[:0:-1]))
+            return self.code(f"{part.file} holds images of {size} pixels, others than those that are mapped")
         if wanted is None:  # an image of its own, or frames along two axes: whole, or not at all
-            if int(np.prod(shape)) != part.pixels * n_wanted:
-                return self.code(f"{part.file} holds other frames than those that are mapped")
             return int(codes.max(initial=HELD))
-        return NEVER if wanted.max() >= codes.size else int(codes[wanted].max())
+        there = np.where(wanted < codes.size, np.append(codes, NEVER)[np.minimum(wanted, codes.size)], NEVER)
+        return there if wanted.size == n_wanted else int(there.max(initial=HELD))
 
     def _raw(self, dataset: h5py.Dataset) -> Codes:
         """Frames of external raw storage are held where its files are there and long enough."""
