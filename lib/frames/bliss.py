@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
-from .edf import Frame
+from .edf_blocks import Frame
 from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
 from .holdings import HELD, NEVER, Codes, Holdings, raw_segments
 from .links import explain, find_raw_file
@@ -98,8 +98,8 @@ def _what_is_held(unit: str, entry: h5py.Group, image: h5py.Dataset) -> tuple[li
     """
     holdings = Holdings()
     codes = holdings.of(image)
-    end = _end(image, codes) - padded_frames(entry, image.shape[0])
-    held = codes[: max(end, 0)] == HELD
+    end = min(_end(image, codes), codes.size - padded_frames(entry, codes.size))
+    held = codes[:end] == HELD
     if held.any():
         texts = {int(code): _fault(holdings, int(code), image) for code in np.unique(codes)}
         return [texts[code] for code in codes.tolist()], end

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import edf
+from .edf_blocks import Frame
 from .pixels import FrameInfo, Roi
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs")
@@ -44,7 +45,7 @@ class HeaderReader:
         self.camera = camera
         self._edf = edf.HeaderReader()
 
-    def read(self, unit: str) -> list[edf.Frame]:
+    def read(self, unit: str) -> list[Frame]:
         """The frames of a unit, each with its motors."""
         if unit.endswith(edf.SUFFIXES):
             return self._edf.read(unit)

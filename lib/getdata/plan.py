@@ -211,6 +211,12 @@ def frame_name(info: FrameInfo) -> str:
 def _some(motors: dict[str, float], info: FrameInfo) -> dict[str, float]:
     if not motors:
         raise Recon3DError(frame_name(info), "has no motors in its header")
+    if info.n_under_header > 1:
+        raise Recon3DError(
+            info.unit or info.path,
+            f"holds {info.n_under_header} frames under one header (Num_Images, Size or Dim_3), which cannot "
+            "say where each was taken; give the positions with --positions FILE",
+        )
     return motors
 
 
