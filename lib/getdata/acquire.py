@@ -21,6 +21,7 @@ from ..parallel.progress import Progress
 from ..scan import store
 from .backgrounds import find_background, survey
 from .cleaning import integral_factors
+from .faults import pixel_warnings
 from .info import describe, summary
 from .overview import Overview
 from .pipeline import Background, Pipeline
@@ -61,10 +62,16 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     with together(comm):
         _write_frames(params, plan, comm, pipeline, overview)
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
+    blank = sorted(number for part in comm.allgather(pipeline.blank) for number in part)
     if overview is not None:
         overview.collect(comm)
     info = describe(params, plan, counts, level, factors, shape)
+    names = [plan.frames[plan.frames_of_cell[number][0]].name for number in blank]
+    found = pixel_warnings(counts, names, params.dtype)
+    info["warnings"] = [*info["warnings"], *found]
     with together(comm):
+        if comm.rank == 0:
+            _warn(found)
         if comm.rank == 0:
             with store.writing(params.folder):
                 _write_the_rest(params, plan, info, overview)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frames.pixels import background_level
+from ..frames.pixels import background_level, mask_unmeasured
 from ..frames.sources import RoiReader
 from ..parallel.communicator import Comm, add_up, check_alarm, together
 from ..parallel.partition import block, blocks_of_at_most
@@ -27,7 +27,7 @@ class FixedBackground:
 
     def __init__(self, level: Level | None) -> None:
         self.level = level
-        self.mean = None if level is None else float(level.mean())
+        self.mean = None if level is None or np.isnan(level).all() else float(np.nanmean(level))
 
     def of_omega(self, k: int) -> Level | None:
         """Counts (y, x), or None."""
@@ -53,7 +53,7 @@ class DarkestBackground:
         """Counts (y, x) at omega number k."""
         if self._last[0] != k:
             pair = [self._reader.read(int(n))[0].astype(np.float64) for n in self._numbers[k]]
-            self._last = (k, np.mean(pair, axis=0))
+            self._last = (k, background_level(np.stack(pair), "mean"))
         return self._last[1]
 
 
@@ -64,7 +64,7 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
         sums = survey(
             plan,
             comm,
-            lambda n: float(reader.read(n)[0].sum(dtype=np.float64)),
+            lambda n: float(np.nansum(reader.read(n)[0], dtype=np.float64)),
             "darkest frames",
             params.quiet,
         )
@@ -99,7 +99,7 @@ def _from_files(statistic: str, plan: Plan, comm: Comm) -> Level:
     with together(comm):
         for rows in blocks_of_at_most(mine, at_once):
             reader = RoiReader(replace(roi, y0=roi.y0 + rows.start, height=len(rows)))
-            stack = np.stack([reader.read(info).copy() for info in plan.background])
+            stack = np.stack([mask_unmeasured(reader.read(info)).copy() for info in plan.background])
             parts.append(background_level(stack, statistic))
             check_alarm(comm)
     return np.concatenate(comm.allgather(np.concatenate(parts)))

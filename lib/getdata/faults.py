@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..frames.pixels import FrameInfo
+from ..frames.pixels import FrameInfo, PixelCounts
 
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 
@@ -36,4 +36,24 @@ def cut_off_warnings(cut: Mapping[str, int]) -> list[str]:
     if len(cut) > _MOST_WARNINGS:
         rest = list(cut.values())[_MOST_WARNINGS:]
         found.append(f"{len(rest)} more scans were cut off; they lack {sum(rest)} frames")
+    return found
+
+
+def pixel_warnings(counts: PixelCounts, blank: list[str], dtype: str) -> list[str]:
+    """Of pixels that are no counts, and of frames (by name) that are zero in every pixel."""
+    found = []
+    if counts.unmeasured:
+        place = (
+            "0 in dataarray.npy, as if they were dark (--dtype float32 keeps them apart)"
+            if dtype == "uint16"
+            else "NaN in dataarray.npy"
+        )
+        found.append(
+            f"{counts.unmeasured} pixels were not measured (detector gaps, dead pixels): they are {place}"
+        )
+    if blank:
+        found.append(
+            f"{len(blank)} frames are zero in every pixel, first {blank[0]}: were they never written (an "
+            "aborted scan)? They count as measured"
+        )
     return found

@@ -56,6 +56,7 @@ def describe(
         "clipped_low": counts.clipped_low,
         "clipped_high": counts.clipped_high,
         "saturated": counts.saturated,
+        "unmeasured_pixels": counts.unmeasured,
         "background": {
             "bgdir": params.bgdir,
             "bgname": params.bgname,
@@ -121,5 +122,6 @@ def summary(info: dict[str, Any], folder: Path) -> list[str]:
         f"frames      {info['n_frames']} from {info['n_files']} files, "
         f"{len(info['missing_positions'])} positions missing, {info['n_duplicates']} duplicates",
         f"background  {level}, {beam}",
-        f"pixels      clipped: {clipped}, {info['clipped_high']} above 65535; saturated: {info['saturated']}",
+        f"pixels      clipped: {clipped}, {info['clipped_high']} above 65535; "
+        f"saturated: {info['saturated']}; not measured: {info['unmeasured_pixels']}",
     ]
