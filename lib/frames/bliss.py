@@ -44,8 +44,8 @@ def read_entry(unit: str, camera: str | None = None) -> list[Frame]:
         n_frames = image.shape[0]
         if n_frames == 0:
             raise Recon3DError(unit, "holds no frames; the scan was aborted before the first")
-        faults, end = _what_is_held(unit, entry, image)
         motors = motors_of(entry, n_frames)
+        faults, end = _what_is_held(unit, image, padded_frames(entry, motors, n_frames))
         current = ring_current_of(entry, n_frames)
         places = _places(image)
         frames = []
@@ -61,7 +61,7 @@ def read_entry(unit: str, camera: str | None = None) -> list[Frame]:
                 dataset=f"/{name}/{place}",
                 unit=unit,
                 fault=faults[i],
-                n_cut=max(n_frames, n_positions(entry, n_frames)) - end if i + 1 == end else 0,
+                n_cut=n_positions(entry, motors, n_frames) - end if i + 1 == end else 0,
             )
             frames.append((info, {motor: float(values[i]) for motor, values in motors.items()}))
     return frames
@@ -91,14 +91,14 @@ def _place(unit: str, entry: h5py.Group, camera: str | None) -> str:
     return cameras[camera or next(iter(cameras))]
 
 
-def _what_is_held(unit: str, entry: h5py.Group, image: h5py.Dataset) -> tuple[list[str], int]:
+def _what_is_held(unit: str, image: h5py.Dataset, n_padded: int) -> tuple[list[str], int]:
     """What is wrong with every frame, and the frame at which the scan was cut off, n_frames if it was not.
 
-    Raises Recon3DError if no frame is left.
+    n_padded frames at the end were made up, or more. Raises Recon3DError if no frame is left.
     """
     holdings = Holdings()
     codes = holdings.of(image)
-    end = min(_end(image, codes), codes.size - padded_frames(entry, codes.size))
+    end = min(_end(image, codes), codes.size - n_padded)
     held = codes[:end] == HELD
     if held.any():
         texts = {int(code): _fault(holdings, int(code), image) for code in np.unique(codes)}

@@ -35,7 +35,7 @@ def get(group: h5py.Group, name: str) -> Any:
     """What a link leads to, None if it leads nowhere."""
     try:
         return group.get(name)
-    except (OSError, KeyError):
+    except (OSError, KeyError, RuntimeError):  # the last for links in a circle
         return None
 
 

@@ -10,7 +10,7 @@ import h5py
 import hdf5plugin  # noqa: F401 - the compressions of ESRF detectors
 
 LINKS, VIRTUAL, RAW = "HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"  # of the environment
-_ORIGIN = "${ORIGIN}"  # in such a variable: the folder of the file that points
+_ORIGIN = "${ORIGIN}"  # in the last two: the folder of the file that points
 _LONGEST_CHAIN = 16  # links, one after the other
 
 
@@ -27,7 +27,9 @@ def find_file(name: str, owner: str, variable: str) -> Path | None:
         candidates.append(rest)
         rest = Path(rest.name)
     prefixes = [text for text in os.environ.get(variable, "").split(":") if text]
-    candidates += [Path(text.replace(_ORIGIN, str(folder))) / rest for text in prefixes]
+    if variable == VIRTUAL:
+        prefixes = [text.replace(_ORIGIN, str(folder)) for text in prefixes]
+    candidates += [Path(text) / rest for text in prefixes]
     candidates += [folder / rest, rest, Path(owner).resolve().parent / rest]
     present = [path for path in candidates if path.is_file()]
     return next((path for path in present if h5py.is_hdf5(path)), present[0] if present else None)

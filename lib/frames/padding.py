@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 import h5py
 import numpy as np
@@ -10,51 +11,42 @@ from numpy.typing import NDArray
 
 from .hdf5 import get, numbers_of
 
+Values = NDArray[np.float64]
 
-def padded_frames(entry: h5py.Group, n_frames: int) -> int:
+
+def padded_frames(entry: h5py.Group, motors: Mapping[str, Values], n_frames: int) -> int:
     """How many frames at the end have NaN in everything that was recorded with every frame.
 
     One motor alone that breaks off is an encoder that did, not the end of the scan, unless it is the
-    only one. 0 where nothing was recorded with the frames.
+    only one. 0 where nothing was recorded with the frames. motors are the positions of each (n_frames,).
     """
-    found: dict[str, int] = {}
-    for place in ("instrument", "instrument/positioners"):
-        group = get(entry, place)
-        for name in group if isinstance(group, h5py.Group) else ():
-            item = get(group, name)
-            keys = ("value", "data") if isinstance(item, h5py.Group) else ("",)
-            for key in keys:
-                values = _recorded(get(item, key) if key else item, n_frames)
-                if values is not None:
-                    n_padded = _nan_at_the_end(values)
-                    if n_padded < n_frames:
-                        found[name] = min(n_padded, found.get(name, n_frames))
-    return min(found.values(), default=0)
+    if not any(np.isnan(values[-1]) for values in motors.values()):
+        return 0
+    found = []
+    for item in _recorded(entry, get(entry, "instrument") or ()):
+        values = numbers_of(item) if item.size == n_frames and item.dtype.kind == "f" else None
+        if values is not None and np.isfinite(values).any() and not (values == values[0]).all():
+            found.append(int(values.size - 1 - np.flatnonzero(np.isfinite(values))[-1]))
+    return min(found, default=0)
 
 
-def n_positions(entry: h5py.Group, n_frames: int) -> int:
+def n_positions(entry: h5py.Group, motors: Mapping[str, Values], n_frames: int) -> int:
     """How many positions an entry recorded, where no motor has one for every frame; else n_frames."""
+    moving = [name for name, values in motors.items() if (values != values[0]).any()]
+    sizes = Counter(item.size for item in _recorded(entry, moving))
+    return n_frames if n_frames in sizes or not sizes else max(n_frames, sizes.most_common(1)[0][0])
+
+
+def _recorded(entry: h5py.Group, names: Iterable[str]) -> Iterator[h5py.Dataset]:
+    """The datasets of several numbers that these motors have."""
     instrument = get(entry, "instrument")
-    sizes: Counter[int] = Counter()
-    positioners = get(instrument, "positioners") if instrument is not None else None
-    for name in positioners if isinstance(positioners, h5py.Group) else ():
+    for name in names if isinstance(instrument, h5py.Group) else ():
         for path in (f"positioners/{name}", f"{name}/value", f"{name}/data"):
             item = get(instrument, path)
-            if isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "uif":
-                sizes.update([item.size] if item.size > 1 else [])
-    if n_frames in sizes or not sizes:
-        return n_frames
-    return max(n_frames, sizes.most_common(1)[0][0])
-
-
-def _recorded(item: object, n_frames: int) -> NDArray[np.float64] | None:
-    """The values (n_frames,) of a dataset of so many floats that are not all the same."""
-    if not isinstance(item, h5py.Dataset) or item.shape != (n_frames,) or item.dtype.kind != "f":
-        return None
-    values = numbers_of(item)
-    return None if values is None or n_frames < 2 or (values == values[0]).all() else values
-
-
-def _nan_at_the_end(values: NDArray[np.float64]) -> int:
-    known = np.flatnonzero(np.isfinite(values))
-    return int(values.size - 1 - known[-1]) if known.size else values.size
+            if (
+                isinstance(item, h5py.Dataset)
+                and item.ndim == 1
+                and item.size > 1
+                and item.dtype.kind in "uif"
+            ):
+                yield item
