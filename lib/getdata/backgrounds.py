@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
         sums = survey(
             plan,
             comm,
-            lambda n: float(np.nansum(reader.read(n)[0], dtype=np.float64)),
+            lambda n: _intensity(reader.read(n)[0]),
             "darkest frames",
             params.quiet,
         )
@@ -72,6 +73,14 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
         return darkest, darkest.mean
     fixed = FixedBackground(_from_files(params.background, plan, comm) if plan.background else None)
     return fixed, fixed.mean
+
+
+def _intensity(pixels: NDArray[Any]) -> float:
+    """The sum of a frame; where some of it was not measured, that of as many pixels like the others."""
+    if pixels.dtype.kind != "f":
+        return float(pixels.sum(dtype=np.float64))
+    known = pixels[np.isfinite(pixels)]
+    return float(known.mean(dtype=np.float64)) * pixels.size if known.size else np.inf
 
 
 def survey(

@@ -39,9 +39,14 @@ def cut_off_warnings(cut: Mapping[str, int]) -> list[str]:
     return found
 
 
-def pixel_warnings(counts: PixelCounts, blank: list[str], dtype: str) -> list[str]:
-    """Of pixels that are no counts, and of frames (by name) that are zero in every pixel."""
+def pixel_warnings(counts: PixelCounts, blank: list[str], lost: list[str], dtype: str) -> list[str]:
+    """Of pixels that are no counts; and of frames (by name) that are zero, or no count, in every pixel."""
     found = []
+    if lost:
+        found.append(
+            f"{len(lost)} frames hold no count at all (NaN or the largest value in every pixel), first "
+            f"{lost[0]}; they are not measured"
+        )
     if counts.unmeasured:
         place = (
             "0 in dataarray.npy, as if they were dark (--dtype float32 keeps them apart)"

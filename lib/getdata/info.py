@@ -23,11 +23,12 @@ def describe(
     background_level: float | None,
     factors: NDArray[np.float64] | None,
     shape: tuple[int, ...],
+    cells: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Everything needed to know how the array was made, ready for JSON."""
+    """Everything needed to know how the array was made, ready for JSON. cells are those measured."""
     setup, roles = plan.roles.setup, plan.roles
     currents = [f.ring_current_ma for f in plan.frames if f.ring_current_ma is not None]
-    missing = np.setdiff1d(np.arange(np.prod(plan.grid.shape)), plan.cells)
+    missing = np.setdiff1d(np.arange(np.prod(plan.grid.shape)), cells)
     return {
         "program": "Recon3D getdata",
         "version": __version__,

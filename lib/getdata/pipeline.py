@@ -77,6 +77,7 @@ class Pipeline:
         self.counts = PixelCounts()
         self.n_saturated = 0  # of the last position
         self.blank: list[int] = []  # positions whose frames are zero in every pixel
+        self.lost: list[int] = []  # positions whose frames have no pixel that was measured
         self._reader = PositionReader(plan)
         self._background = background
         self._omegas = plan.omega_of_cell.tolist()
@@ -97,6 +98,10 @@ class Pipeline:
         self.counts.saturated += self.n_saturated
         if not raw[0].any() and not raw.any():
             self.blank.append(number)
+        if raw.dtype.kind == "f" and np.isnan(raw).all():
+            self.lost.append(number)
+            width, height = raw.shape[1] // self.params.bin, raw.shape[0] // self.params.bin
+            return np.zeros((width, height), self._dtype)
         level = self._background.of_omega(self._omegas[number])
         if self._plain and raw.dtype == np.uint16:
             if level is None:

@@ -166,3 +166,19 @@ def test_ranks_agree(tmp_path: Path, run: Any, ranks: int) -> None:
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "dataarray.npy"), expected("u4", "float32"))
     assert json.loads((tmp_path / "out" / "getdata.json").read_text())["unmeasured_pixels"] == 36
+
+
+@pytest.mark.parametrize("kind", list(NO_COUNT))
+@pytest.mark.parametrize("options", [(), ("--background", "darkest"), ("--bin", 2)], ids=str)
+def test_a_frame_without_a_single_count_is_not_measured(
+    tmp_path: Path, kind: str, options: tuple[object, ...]
+) -> None:
+    data = write(tmp_path / "scan", kind)
+    nothing = np.full(SIZE, NO_COUNT[kind], kind)
+    write_edf(tmp_path / "scan" / "scan_0004.edf", nothing, {"samrz": 0.0, "samry": 0.05, "diffrx": 0.8})
+    array, info = gather(tmp_path / "scan", data, "--dtype", "float32", *options)
+    measured = np.load(tmp_path / "out" / "measured.npy")
+    assert np.argwhere(~measured).tolist() == info["missing_positions"] == [[0, 1, 1]]
+    assert (array[0, 1, 1] == 0).all()
+    assert np.isfinite(array).mean() > 0.99
+    assert any("1 frames hold no count at all" in w and "scan_0004.edf" in w for w in info["warnings"])
