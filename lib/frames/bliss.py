@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import Recon3DError
 from .edf_blocks import Frame
 from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
-from .holdings import HELD, NEVER, Codes, Holdings, raw_segments
+from .holdings import HELD, NEVER, Holdings, raw_segments
 from .links import explain, find_raw_file
 from .padding import n_positions, padded_frames
 from .pixels import FrameInfo, Roi
@@ -98,7 +98,7 @@ def _what_is_held(unit: str, image: h5py.Dataset, n_padded: int) -> tuple[list[s
     """
     holdings = Holdings()
     codes = holdings.of(image)
-    end = min(_end(image, codes), codes.size - n_padded)
+    end = min(int(np.flatnonzero(codes != NEVER).max(initial=-1)) + 1, codes.size - n_padded)
     held = codes[:end] == HELD
     if held.any():
         texts = {int(code): _fault(holdings, int(code), image) for code in np.unique(codes)}
@@ -109,18 +109,6 @@ def _what_is_held(unit: str, image: h5py.Dataset, n_padded: int) -> tuple[list[s
     raise Recon3DError(
         unit, f"none of its {codes.size} frames was written; was the scan aborted? Leave this entry out"
     )
-
-
-def _end(image: h5py.Dataset, codes: Codes) -> int:
-    """The number of frames up to the last that may be there."""
-    there = np.flatnonzero(codes != NEVER)
-    end = int(there[-1]) + 1 if there.size else 0
-    together = image.chunks[0] if image.chunks else 1
-    if together > 1 and end:  # a chunk of several frames is stored with the first of them
-        start = (end - 1) // together * together
-        written = (image[start:end] != image.fillvalue).any(axis=(1, 2))
-        end = start + int(np.flatnonzero(written)[-1]) + 1 if written.any() else end
-    return end
 
 
 def _fault(holdings: Holdings, code: int, image: h5py.Dataset) -> str:

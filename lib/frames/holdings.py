@@ -6,6 +6,7 @@ external raw storage measured.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,21 +164,33 @@ def raw_segments(dataset: h5py.Dataset) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _chunked(dataset: h5py.Dataset) -> Codes:
-    """A frame is held where all its chunks were stored."""
+    """A frame is held where all its chunks were stored, but for the end of the last of several frames."""
     n_along = [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
     codes = np.full(dataset.shape[0], HELD)
-    if dataset.id.get_num_chunks() >= int(np.prod(n_along)):
-        return codes
-    stored = np.zeros(n_along[0], dtype=np.int64)
     together = dataset.chunks[0]
+    if dataset.id.get_num_chunks() < int(np.prod(n_along)):
+        stored = np.zeros(n_along[0], dtype=np.int64)
 
-    def count(chunk: Any) -> None:
-        stored[chunk.chunk_offset[0] // together] += 1
+        def count(chunk: Any) -> None:
+            stored[chunk.chunk_offset[0] // together] += 1
 
-    dataset.id.chunk_iter(count)
-    whole = int(np.prod(n_along[1:]))
-    codes[np.repeat(stored < whole, together)[: codes.size]] = NEVER
+        dataset.id.chunk_iter(count)
+        whole = int(np.prod(n_along[1:]))
+        codes[np.repeat(stored < whole, together)[: codes.size]] = NEVER
+    if together > 1 and dataset.ndim > 2 and (codes == HELD).any():
+        last = int(np.flatnonzero(codes == HELD)[-1])
+        codes[_last_written(dataset, last) + 1 : last + 1] = NEVER
     return codes
+
+
+def _last_written(dataset: h5py.Dataset, last: int) -> int:
+    """The last frame of the chunk of `last` that is not empty throughout: it is stored with its first."""
+    first = last // dataset.chunks[0] * dataset.chunks[0]
+    with contextlib.suppress(OSError):  # a chunk that is damaged is named when it is read
+        for number in range(last, first - 1, -1):
+            if (dataset[number] != dataset.fillvalue).any():
+                return number
+    return last
 
 
 def _parts(source: Any, shape: tuple[int, ...]) -> Iterator[Part]:

@@ -91,6 +91,21 @@ def test_a_contiguous_dataset_into_which_nothing_was_written(tmp_path: Path) -> 
     assert held(tmp_path / "m.h5") == [False] * 3
 
 
+@pytest.mark.parametrize("size", [(2, H, W), (3, 2, 3), (4, H, W), (9, H, W), (5, 1, 1)])
+@pytest.mark.parametrize("n_written", [1, 4, 5, 9])
+@pytest.mark.parametrize("way", ["itself", "virtual"])
+def test_a_chunk_of_several_frames_that_got_some(
+    tmp_path: Path, size: tuple[int, ...], n_written: int, way: str
+) -> None:
+    """Such a chunk is stored with its first frame; the others are zeros until they come."""
+    name = "m.h5" if way == "itself" else "s.h5"
+    with h5py.File(tmp_path / name, "w") as root:
+        root.create_dataset("data", (9, H, W), np.uint16, chunks=size)[:n_written] = frames(n_written)
+    if way == "virtual":
+        virtual(tmp_path / "m.h5", 9, [(slice(0, 9), "s.h5", slice(0, 9), 9)])
+    assert held(tmp_path / "m.h5") == [i < n_written for i in range(9)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_virtual_datasets_of_any_kind(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
