@@ -186,17 +186,18 @@ def compare(expected, counts, measured, owned, dark, noise, faintest):  # type: 
     """Turn what the model expects (n_rows, n_scanned) into counts / expected, in place.
 
     `dark` is added to the expected and `noise` to the counts. Returns chi-square and the number of values in
-    it: those of owned pixels where `measured` is 1, not 0, and a count or more is expected. Without branches,
-    so that it compiles to vector instructions.
+    it: those of owned pixels where `measured` is 1, not 0, and a count or more is expected. Counts that are
+    NaN, not known, are taken as expected. Without branches, so that it compiles to vector instructions.
     """
     chi_square, n_values = np.float64(0.0), np.float64(0.0)
     for r in range(expected.shape[0]):
         row, data, in_row, n_in_row = expected[r], counts[r], _ZERO, _ZERO
         for t in range(row.size):
             e = max(row[t] + dark, faintest)
-            c = max(np.float32(data[t]) + noise, _ZERO)
+            count = np.float32(data[t])
+            c = max(count + noise, _ZERO) if count == count else e  # noqa: PLR0124 - NaN is not
             ratio = c / e
-            counted = measured[t] if e >= _ONE else _ZERO
+            counted = measured[t] if (e >= _ONE) & (count == count) else _ZERO  # noqa: PLR0124
             in_row += (c - e) * (ratio - _ONE) * counted
             n_in_row += counted
             row[t] = ratio

@@ -75,10 +75,12 @@ class Setting:
 def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
     """Read everything but the pixels, if no scan is given, and work out what holds for the whole run."""
     scan = scan or store.read_scan(Path(params.path))
+    unknown = _unknown_pixels(scan)
     threshold = params.threshold
     if threshold is None:
         threshold = noise.auto_threshold(noise_sample(scan, _omegas_in_use(params, scan)))
-    return work_out(params, scan, float(threshold))
+    setting = work_out(params, scan, float(threshold))
+    return replace(setting, warnings=setting.warnings + unknown)
 
 
 def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
@@ -231,6 +233,28 @@ def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
 
 
 def noise_sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
+    """The pixels of some measured frames, spread evenly over the scan: (n, x, y), or (n,) if some are NaN."""
+    frames = _sample(scan, omega_index)
+    known = np.isfinite(frames)
+    if not known.any():
+        raise Recon3DError(scan.folder / store.ARRAY, "holds no numbers (NaN: nothing was measured)")
+    return frames if known.all() else frames[known]
+
+
+def _unknown_pixels(scan: Scan) -> list[str]:
+    """A warning where pixels of the array are no numbers, from some of its frames."""
+    if scan.dtype.kind != "f" or not scan.measured.any():
+        return []
+    share = 1.0 - float(np.isfinite(_sample(scan, np.arange(scan.shape[2]))).mean())
+    if share == 0.0:
+        return []
+    return [
+        f"{share:.2g} of the pixels of {store.ARRAY} are NaN or infinite: they count as not measured and are "
+        "left out"
+    ]
+
+
+def _sample(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     """Some measured frames, spread evenly over the scan: (n, x, y)."""
     positions = np.argwhere(scan.measured[:, :, omega_index])
     chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _NOISE_FRAMES).round().astype(int))]
