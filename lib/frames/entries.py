@@ -10,7 +10,7 @@ import h5py
 
 from ..errors import Recon3DError
 from .edf import natural
-from .hdf5 import SEPARATOR, cameras_of, get, opened
+from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 _RANGE = re.compile(r"(\d+)\.(\d+)-(\d+)\.(\d+)$")
@@ -20,7 +20,8 @@ def find_entries(path: str, names: str) -> list[str]:
     """Units `file::entry` of a file, or of the files of a folder, in natural order.
 
     `names` is an entry (`1.1`), a range (`1.1-37.1`), a pattern (`*.1`), or several with commas.
-    Entries that a range or pattern selects count only if they hold frames.
+    Entries that a range or pattern selects count only if they hold frames, or should: where a link to
+    them is broken.
     """
     files = [path]
     if Path(path).is_dir():
@@ -29,9 +30,11 @@ def find_entries(path: str, names: str) -> list[str]:
     units, present = [], []
     for file in files:
         with opened(file) as root:
-            entries = sorted((name for name in root if isinstance(get(root, name), h5py.Group)), key=natural)
+            entries = sorted(
+                (name for name in root if not isinstance(get(root, name), h5py.Dataset)), key=natural
+            )
             present += entries
-            units += [f"{file}{SEPARATOR}{e}" for e in entries if _selects(names, e, root[e])]
+            units += [f"{file}{SEPARATOR}{e}" for e in entries if _selects(names, e, get(root, e))]
     if not units:
         shown = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
         raise Recon3DError(
@@ -42,7 +45,7 @@ def find_entries(path: str, names: str) -> list[str]:
     return units
 
 
-def _selects(names: str, entry: str, group: h5py.Group) -> bool:
+def _selects(names: str, entry: str, group: h5py.Group | None) -> bool:
     for name in names.split(","):
         if name == entry:
             return True
@@ -53,6 +56,6 @@ def _selects(names: str, entry: str, group: h5py.Group) -> bool:
             chosen = number is not None and first <= int(number[1]) <= last
         else:
             chosen = any(c in name for c in "*?[") and fnmatch.fnmatchcase(entry, name)
-        if chosen and cameras_of(group):
+        if chosen and (group is None or camera_paths(group) or lost_cameras(group) or file_names_of(group)):
             return True
     return False

@@ -35,22 +35,72 @@ def get(group: h5py.Group, name: str) -> Any:
     """What a link leads to, None if it leads nowhere."""
     try:
         return group.get(name)
-    except (OSError, KeyError, RuntimeError):  # the last for a circle of links
+    except (OSError, KeyError, RuntimeError):  # the last for links in a circle
         return None
+
+
+_PLACES = (("instrument", "image"), ("instrument", "data"), ("measurement", ""))  # of a camera's frames
+
+
+def _camera_places(entry: h5py.Group) -> Iterator[tuple[str, str, h5py.Group, str]]:
+    """Where frames may be: the camera, the path from the entry, the group and the name in it."""
+    for place, key in _PLACES:
+        parent = get(entry, place)
+        for name in parent if isinstance(parent, h5py.Group) else ():
+            if not key:
+                yield name, f"{place}/{name}", parent, name
+            elif isinstance(group := get(parent, name), h5py.Group) and key in group:
+                yield name, f"{place}/{name}/{key}", group, key
+            elif group is None:
+                yield name, f"{place}/{name}", parent, name
+
+
+def camera_paths(entry: h5py.Group) -> dict[str, str]:
+    """Paths from the entry to the image datasets (n, y, x) by camera: to be walked in the master file.
+
+    What a link leads to may lie in another file, where that path, or its name in either, means nothing.
+    """
+    found: dict[str, str] = {}
+    for camera, path, group, name in _camera_places(entry):
+        item = None if camera in found else get(group, name)
+        if isinstance(item, h5py.Dataset) and item.ndim == 3 and item.dtype.kind in "uif":
+            found[camera] = path
+    return found
 
 
 def cameras_of(entry: h5py.Group) -> dict[str, h5py.Dataset]:
     """The image datasets (n, y, x) of an entry by camera."""
-    found: dict[str, h5py.Dataset] = {}
-    for place, inside in (("instrument", "image"), ("instrument", "data"), ("measurement", None)):
-        parent = get(entry, place)
-        for name in parent if isinstance(parent, h5py.Group) else ():
-            item = get(parent, name)
-            if inside is not None:
-                item = get(item, inside) if isinstance(item, h5py.Group) else None
-            if isinstance(item, h5py.Dataset) and item.ndim == 3 and item.dtype.kind in "uif":
-                found.setdefault(name, item)
+    return {camera: entry[path] for camera, path in camera_paths(entry).items()}
+
+
+def lost_cameras(entry: h5py.Group) -> dict[str, str]:
+    """Paths by camera whose links lead to another file and there to nothing."""
+    found: dict[str, str] = {}
+    for camera, path, group, name in _camera_places(entry):
+        if camera not in found and get(group, name) is None and _leaves_the_file(group, name):
+            found[camera] = path
     return found
+
+
+def _leaves_the_file(group: h5py.Group, name: str, depth: int = 0) -> bool:
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.SoftLink) and depth < 8:
+        start = group.file if link.path.startswith("/") else group
+        folder, _, last = link.path.strip("/").rpartition("/")
+        target = get(start, folder) if folder else start
+        return isinstance(target, h5py.Group) and last in target and _leaves_the_file(target, last, depth + 1)
+    return isinstance(link, h5py.ExternalLink)
+
+
+def file_names_of(entry: h5py.Group) -> tuple[str, list[str]] | None:
+    """The path of a camera whose data is a list of file names, and the names; None if there is none."""
+    for _, path, group, name in _camera_places(entry):
+        item = get(group, name)
+        if isinstance(item, h5py.Dataset) and item.ndim == 1 and h5py.check_string_dtype(item.dtype):
+            names = [str(text) for text in item.asstr()[: min(2, item.shape[0])]]
+            if names and path.startswith("instrument"):
+                return path, names
+    return None
 
 
 def numbers_of(item: Any) -> NDArray[np.float64] | None:

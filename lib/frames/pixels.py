@@ -49,9 +49,12 @@ class Roi:
 class FrameInfo(NamedTuple):
     """One frame of a file: where its pixels are and what its header says.
 
-    path names the file; number counts the frames in it (in an HDF5 file those of one image dataset,
-    which `dataset` names). offset is the first byte of the pixels, None where they cannot be read in
-    place (compressed files, HDF5). dtype is that of the file, with its byte order.
+    path names the file that is read; number counts the frames in it (in an HDF5 file those of one image
+    dataset, which `dataset` names). offset is the first byte of the pixels, None where they cannot be
+    read in place (compressed files, HDF5). dtype is that of the file, with its byte order. unit is what
+    the user knows it by where that is not the path: `file::entry`, whose pixels may lie in another file.
+    n_under_header frames have one header together. A frame with a fault must not be read. The last frame
+    of a unit knows how many more there should be, had the scan not been cut off (n_cut).
     """
 
     path: str
@@ -62,6 +65,16 @@ class FrameInfo(NamedTuple):
     ring_current_ma: float | None = None
     excess_bytes: int = 0
     dataset: str = ""
+    unit: str = ""
+    n_under_header: int = 1
+    fault: str = ""
+    n_cut: int = 0
+
+    @property
+    def name(self) -> str:
+        """How a message names the frame."""
+        unit = self.unit or self.path
+        return f"{unit}[{self.number}]" if self.dataset or self.number else unit
 
 
 @dataclass
@@ -74,13 +87,20 @@ class PixelCounts:
     hot: int = 0
     below_threshold: int = 0
     regions_dropped: int = 0
+    unmeasured: int = 0
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
         return PixelCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def background_level(rows: NDArray[Any], statistic: str) -> NDArray[np.float64]:
-    """Mean or median of the background frames (n, y, x), exact in float64."""
+    """Mean or median of the background frames (n, y, x), exact in float64; NaN is left out of both."""
+    if rows.dtype.kind == "f" and np.isnan(rows).any():
+        level = np.full(rows.shape[1:], np.nan)
+        known = ~np.isnan(rows).all(axis=0)
+        mean = np.nanmedian if statistic == "median" else np.nanmean
+        level[known] = mean(rows[:, known].astype(np.float64), axis=0)
+        return level
     return np.median(rows, axis=0) if statistic == "median" else rows.mean(axis=0, dtype=np.float64)
 
 
@@ -98,7 +118,7 @@ class RoundedBackground:
     """
 
     def __init__(self, background: NDArray[np.float64]) -> None:
-        lowest = np.ceil(background - 0.5)
+        lowest = np.nan_to_num(np.ceil(background - 0.5), nan=-1.0)
         self.fits = bool(lowest.min() >= 0 and lowest.max() <= np.iinfo(np.uint16).max)
         self._lowest = np.clip(lowest, 0, np.iinfo(np.uint16).max).astype(np.uint16)
         half = background - np.floor(background) == 0.5
@@ -120,9 +140,25 @@ class RoundedBackground:
         return n_below
 
 
+def mask_unmeasured(frame: NDArray[Any]) -> NDArray[Any]:
+    """A raw frame with NaN where there is no count; the frame itself where there is one everywhere.
+
+    No counts are NaN and infinities, and the largest value of unsigned types of 32 bits or more, which
+    photon counting detectors write into gaps, dead pixels and those that overflow.
+    """
+    kind, n_bytes = frame.dtype.kind, frame.dtype.itemsize
+    if kind == "f":
+        bad = ~np.isfinite(frame)
+    elif kind == "u" and n_bytes >= 4:
+        bad = frame == np.iinfo(frame.dtype).max
+    else:
+        return frame
+    return np.where(bad, np.nan, frame) if bad.any() else frame
+
+
 def saturated_pixels(frame: NDArray[Any]) -> int:
-    """Pixels of a raw integer frame that stand at the largest value of their type."""
-    if frame.dtype.kind not in "ui":
+    """Pixels of a raw integer frame that stand at the largest value of their type, and are counts."""
+    if frame.dtype.kind not in "ui" or (frame.dtype.kind == "u" and frame.dtype.itemsize >= 4):
         return 0
     largest = np.iinfo(frame.dtype).max
     return int(np.count_nonzero(frame == largest)) if frame.size and frame.max() == largest else 0
@@ -134,13 +170,17 @@ def to_output(
     """Pixels as they are stored, with the count of those that were cut off.
 
     uint16 is rounded to the nearest integer and always clipped to 0 .. 65535; float32 is clipped
-    at 0 unless `clip` is false. nan becomes 0 in uint16 and counts as clipped.
+    at 0 unless `clip` is false. NaN, a pixel that was not measured, stays NaN in float32 and becomes 0
+    in uint16, which has no other place for it.
     """
+    counts = PixelCounts(unmeasured=int(np.count_nonzero(np.isnan(pixels))))
     if dtype.kind == "u":
         largest = np.iinfo(dtype).max
-        rounded = np.rint(np.where(np.isnan(pixels), -1.0, pixels))  # dead pixels of float detectors
-        counts = PixelCounts(int(np.count_nonzero(rounded < 0)), int(np.count_nonzero(rounded > largest)))
+        rounded = np.rint(np.nan_to_num(pixels) if counts.unmeasured else pixels)
+        counts.clipped_low = int(np.count_nonzero(rounded < 0))
+        counts.clipped_high = int(np.count_nonzero(rounded > largest))
         return np.clip(rounded, 0, largest).astype(dtype), counts
     if not clip:
-        return pixels.astype(dtype), PixelCounts()
-    return np.maximum(pixels, 0).astype(dtype), PixelCounts(int(np.count_nonzero(pixels < 0)))
+        return pixels.astype(dtype), counts
+    counts.clipped_low = int(np.count_nonzero(pixels < 0))
+    return np.maximum(pixels, 0).astype(dtype), counts

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import edf
 from .about import About
+from .edf_blocks import Frame
 from .pixels import FrameInfo, Roi
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs")
@@ -46,7 +47,7 @@ class HeaderReader:
         self.notes: list[About] = []
         self._edf = edf.HeaderReader()
 
-    def read(self, unit: str) -> list[edf.Frame]:
+    def read(self, unit: str) -> list[Frame]:
         """The frames of a unit, each with its motors."""
         if unit.endswith(edf.SUFFIXES):
             return self._edf.read(unit)

@@ -21,6 +21,7 @@ from ..parallel.progress import Progress
 from ..scan import store
 from .backgrounds import find_background, survey
 from .cleaning import integral_factors
+from .faults import pixel_warnings
 from .info import describe, summary
 from .overview import Overview
 from .pipeline import Background, Pipeline
@@ -64,13 +65,19 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     with together(comm):
         _write_frames(params, plan, comm, pipeline, overview)
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
+    blank, lost = (_names(plan, comm, numbers) for numbers in (pipeline.blank, pipeline.lost))
+    cells = np.delete(plan.cells, list(lost))
     if overview is not None:
         overview.collect(comm)
-    info = describe(params, plan, counts, level, factors, shape)
+    info = describe(params, plan, counts, level, factors, shape, cells)
+    found = pixel_warnings(counts, list(blank.values()), list(lost.values()), params.dtype)
+    info["warnings"] = [*info["warnings"], *found]
     with together(comm):
         if comm.rank == 0:
+            _warn(found)
+        if comm.rank == 0:
             with store.writing(params.folder):
-                _write_the_rest(params, plan, info, overview)
+                _write_the_rest(params, plan, cells, info, overview)
     return comm.bcast(info)
 
 
@@ -114,12 +121,22 @@ def _write_frames(
             check_alarm(comm)
 
 
+def _names(plan: Plan, comm: Comm, numbers: list[int]) -> dict[int, str]:
+    """The measured positions that all ranks found, ascending, each with the name of its first frame."""
+    everyone = sorted(number for part in comm.allgather(numbers) for number in part)
+    return {number: plan.frames[plan.frames_of_cell[number][0]].name for number in everyone}
+
+
 def _write_the_rest(
-    params: GetdataParameters, plan: Plan, info: dict[str, Any], overview: Overview | None
+    params: GetdataParameters,
+    plan: Plan,
+    cells: NDArray[np.int64],
+    info: dict[str, Any],
+    overview: Overview | None,
 ) -> None:
-    """Write everything but the array, and let the result appear."""
+    """Write everything but the array, and let the result appear. cells are those that were measured."""
     measured = np.zeros(plan.grid.shape, dtype=bool)
-    measured.flat[plan.cells] = True
+    measured.flat[cells] = True
     store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
     if overview is not None:
         from . import page  # matplotlib is for rank 0 alone

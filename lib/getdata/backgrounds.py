@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
-from ..frames.pixels import background_level
+from ..frames.pixels import background_level, mask_unmeasured
 from ..frames.sources import RoiReader
 from ..parallel.communicator import Comm, add_up, check_alarm, together
 from ..parallel.partition import block, blocks_of_at_most
@@ -28,7 +29,7 @@ class FixedBackground:
 
     def __init__(self, level: Level | None) -> None:
         self.level = level
-        self.mean = None if level is None else float(level.mean())
+        self.mean = None if level is None or np.isnan(level).all() else float(np.nanmean(level))
 
     def of_omega(self, k: int) -> Level | None:
         """Counts (y, x), or None."""
@@ -63,7 +64,7 @@ class DarkestBackground:
         """Counts (y, x) at omega number k."""
         if self._last[0] != k:
             pair = [self._reader.read(int(n))[0].astype(np.float64) for n in self._numbers[k]]
-            self._last = (k, np.mean(pair, axis=0))
+            self._last = (k, background_level(np.stack(pair), "mean"))
         return self._last[1]
 
 
@@ -78,7 +79,7 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
         sums = survey(
             plan,
             comm,
-            lambda n: float(reader.read(n)[0].sum(dtype=np.float64)),
+            lambda n: _intensity(reader.read(n)[0]),
             "darkest frames",
             params.quiet,
         )
@@ -92,6 +93,14 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
         return darkest, darkest.mean
     fixed = FixedBackground(_from_files(params.background, plan, comm) if plan.background else None)
     return fixed, fixed.mean
+
+
+def _intensity(pixels: NDArray[Any]) -> float:
+    """The sum of a frame; where some of it was not measured, that of as many pixels like the others."""
+    if pixels.dtype.kind != "f":
+        return float(pixels.sum(dtype=np.float64))
+    known = pixels[np.isfinite(pixels)]
+    return float(known.mean(dtype=np.float64)) * pixels.size if known.size else np.inf
 
 
 def survey(
@@ -119,7 +128,7 @@ def _from_files(statistic: str, plan: Plan, comm: Comm) -> Level:
     with together(comm):
         for rows in blocks_of_at_most(mine, at_once):
             reader = RoiReader(replace(roi, y0=roi.y0 + rows.start, height=len(rows)))
-            stack = np.stack([reader.read(info).copy() for info in plan.background])
+            stack = np.stack([mask_unmeasured(reader.read(info)).copy() for info in plan.background])
             parts.append(background_level(stack, statistic))
             check_alarm(comm)
     return np.concatenate(comm.allgather(np.concatenate(parts)))

@@ -60,10 +60,17 @@ def remove_hot_pixels(frame: Frame, sigma: float) -> tuple[Frame, int]:
     The deviation expected of a pixel is that of photons, sqrt(median), and of the detector together;
     the latter is estimated from the frame, as 1.4826 times the median absolute difference from the
     local median. Where three or more of the nine pixels stand out it is the corner of a spot, not hot.
-    Returns the frame and the number of pixels replaced (by the local median).
+    Returns the frame and the number of pixels replaced (by the local median). NaN stays, and counts
+    as the median of the frame to its neighbours.
     """
     from scipy import ndimage
 
+    unknown = np.isnan(frame)
+    if unknown.all():
+        return frame, 0
+    if unknown.any():
+        filled, count = remove_hot_pixels(np.where(unknown, np.nanmedian(frame), frame), sigma)
+        return np.where(unknown, np.nan, filled), count
     median = ndimage.median_filter(frame, 3, mode="nearest")
     third = ndimage.rank_filter(frame, -3, size=3, mode="nearest")
     noise = 1.4826 * np.median(np.abs(frame - median))
@@ -121,13 +128,21 @@ def integral_factors(sums: NDArray[np.float64], measured: NDArray[np.bool_]) -> 
 
 
 def rebin(frame: Frame, n: int) -> Frame:
-    """Mean of n x n pixels, so that counts keep their meaning; sides must be multiples of n.
+    """Mean of n x n pixels (of those that are known), so that counts keep their meaning.
+
+    Sides must be multiples of n.
 
     >>> rebin(np.arange(16.0).reshape(4, 4), 2).tolist()
     [[2.5, 4.5], [10.5, 12.5]]
     """
     height, width = frame.shape
-    return frame.reshape(height // n, n, width // n, n).mean(axis=(1, 3))
+    blocks = frame.reshape(height // n, n, width // n, n)
+    known = ~np.isnan(blocks)
+    if known.all():
+        return blocks.mean(axis=(1, 3))
+    n_known = known.sum(axis=(1, 3))
+    total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
+    return np.divide(total, n_known, out=np.full(total.shape, np.nan), where=n_known > 0)
 
 
 def apply_threshold(frame: Frame, threshold: float) -> tuple[Frame, int]:
@@ -159,4 +174,5 @@ def apply_spot_mask(frame: Frame, threshold: float, min_area: int) -> tuple[Fram
 
 
 def _keep(frame: Frame, mask: NDArray[np.bool_]) -> tuple[Frame, int]:
+    mask = mask | np.isnan(frame)  # what was not measured is not dark either
     return np.where(mask, frame, 0.0), int(np.count_nonzero(~mask & (frame != 0)))

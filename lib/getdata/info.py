@@ -23,11 +23,12 @@ def describe(
     background_level: float | None,
     factors: NDArray[np.float64] | None,
     shape: tuple[int, ...],
+    cells: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """Everything needed to know how the array was made, ready for JSON."""
+    """Everything needed to know how the array was made, ready for JSON. cells are those measured."""
     setup, roles = plan.roles.setup, plan.roles
     currents = [f.ring_current_ma for f in plan.frames if f.ring_current_ma is not None]
-    missing = np.setdiff1d(np.arange(np.prod(plan.grid.shape)), plan.cells)
+    missing = np.setdiff1d(np.arange(np.prod(plan.grid.shape)), cells)
     return {
         "program": "Recon3D getdata",
         "version": __version__,
@@ -46,7 +47,7 @@ def describe(
         "chi0_deg": roles.chi0_deg,
         "tilt_frame": setup.tilt_frame,
         "tolerance_deg": params.tolerance_deg,
-        "n_files": len({(f.path, f.dataset) for f in plan.frames}),
+        "n_files": len({f.unit or f.path for f in plan.frames}),
         "n_frames": len(plan.frames),
         "duplicates": params.duplicates,
         "n_duplicates": len(plan.frames) - plan.cells.size,
@@ -56,6 +57,7 @@ def describe(
         "clipped_low": counts.clipped_low,
         "clipped_high": counts.clipped_high,
         "saturated": counts.saturated,
+        "unmeasured_pixels": counts.unmeasured,
         "background": {
             "bgdir": params.bgdir,
             "bgname": params.bgname,
@@ -67,7 +69,7 @@ def describe(
         "optics": plan.optics,
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
         "warnings": plan.warnings,
-        "files": [os.path.basename(f.path) + f.dataset for f in plan.frames],  # noqa: PTH119 - 5 x faster
+        "files": [os.path.basename(f.unit or f.path) for f in plan.frames],  # noqa: PTH119 - 5 x faster
     }
 
 
@@ -122,5 +124,6 @@ def summary(info: dict[str, Any], folder: Path) -> list[str]:
         f"frames      {info['n_frames']} from {info['n_files']} files, "
         f"{len(info['missing_positions'])} positions missing, {info['n_duplicates']} duplicates",
         f"background  {level}, {beam}",
-        f"pixels      clipped: {clipped}, {info['clipped_high']} above 65535; saturated: {info['saturated']}",
+        f"pixels      clipped: {clipped}, {info['clipped_high']} above 65535; "
+        f"saturated: {info['saturated']}; not measured: {info['unmeasured_pixels']}",
     ]

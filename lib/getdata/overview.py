@@ -92,9 +92,11 @@ class Overview:
         if k != self._current:
             self._close_omega()
             self._current = k
-        np.add(self._sum, pixels, out=self._sum)
         rows = pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)]
-        self.intensity[number] = rows.sum(dtype=np.float64) / rows.size
+        if pixels.dtype.kind == "f":  # NaN was not measured: dark in the pictures, not in the mean
+            rows, pixels = rows[np.isfinite(rows)], np.nan_to_num(pixels, nan=0.0)
+        np.add(self._sum, pixels, out=self._sum)
+        self.intensity[number] = rows.sum(dtype=np.float64) / max(1, rows.size)
         counts = rows if rows.dtype == np.uint16 else np.clip(rows, 0, 65535).astype(np.uint16)
         self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
         self.saturated[k] += n_saturated

@@ -75,6 +75,7 @@ def _facts(info: dict[str, Any]) -> str:
         "Ring current": "unknown" if current is None else f"{current[0]:.1f}..{current[1]:.1f} mA",
         "Clipped": f"{info['clipped_low']} pixels below 0, {info['clipped_high']} above 65535",
         "Saturated": f"{info['saturated']} pixels",
+        "Not measured": f"{info['unmeasured_pixels']} pixels (gaps of the detector, dead pixels)",
         "Made by": f"Recon3D {info['version']}: {info['command']}",
     }
     return facts_list(facts)

@@ -15,6 +15,7 @@ from ..frames.pixels import (
     OUTPUT_DTYPES,
     PixelCounts,
     RoundedBackground,
+    mask_unmeasured,
     saturated_pixels,
     subtract_background,
     to_output,
@@ -32,7 +33,7 @@ class Background(Protocol):
 
 
 class PositionReader:
-    """Reads the frames of a position; counts the saturated pixels."""
+    """Reads the frames of a position; counts the saturated pixels. NaN is a pixel that was not measured."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -41,19 +42,24 @@ class PositionReader:
     def read(self, number: int) -> tuple[NDArray[Any], int]:
         """Pixels (y, x) of measured position `number`, valid until the next call, and those saturated.
 
-        They are in the type of the file; float64 where several frames are averaged.
+        They are in the type of the file; float64 where several frames are averaged, or some pixels are
+        no counts.
         """
         frames = [self.plan.frames[i] for i in self.plan.frames_of_cell[number]]
         raw = self._reader.read(frames[0])
         n_saturated = saturated_pixels(raw)
         if len(frames) == 1:
-            return raw, n_saturated
-        total = raw.astype(np.float64)
-        for info in frames[1:]:
-            raw = self._reader.read(info)
-            n_saturated += saturated_pixels(raw)
-            total += raw
-        return total / len(frames), n_saturated
+            return mask_unmeasured(raw), n_saturated
+        total, n_known = np.zeros(raw.shape), np.zeros(raw.shape)
+        for number_of_frame, info in enumerate(frames):
+            if number_of_frame:
+                raw = self._reader.read(info)
+                n_saturated += saturated_pixels(raw)
+            pixels = mask_unmeasured(raw)
+            known = np.isfinite(pixels)
+            total += np.where(known, pixels, 0.0)
+            n_known += known
+        return np.divide(total, n_known, out=np.full(raw.shape, np.nan), where=n_known > 0), n_saturated
 
 
 class Pipeline:
@@ -70,6 +76,8 @@ class Pipeline:
         self.factors = factors
         self.counts = PixelCounts()
         self.n_saturated = 0  # of the last position
+        self.blank: list[int] = []  # positions whose frames are zero in every pixel
+        self.lost: list[int] = []  # positions whose frames have no pixel that was measured
         self._reader = PositionReader(plan)
         self._background = background
         self._omegas = plan.omega_of_cell.tolist()
@@ -88,6 +96,12 @@ class Pipeline:
         """Pixels (x, y) of measured position `number` as stored, valid until the next call."""
         raw, self.n_saturated = self._reader.read(number)
         self.counts.saturated += self.n_saturated
+        if not raw[0].any() and not raw.any():
+            self.blank.append(number)
+        if raw.dtype.kind == "f" and np.isnan(raw).all():
+            self.lost.append(number)
+            width, height = raw.shape[1] // self.params.bin, raw.shape[0] // self.params.bin
+            return np.zeros((width, height), self._dtype)
         level = self._background.of_omega(self._omegas[number])
         if self._plain and raw.dtype == np.uint16:
             if level is None:
@@ -105,7 +119,8 @@ class Pipeline:
     def integral(self, number: int) -> float:
         """Intensity of the position as far as normalisation counts it: background and hot pixels gone."""
         raw, _ = self._reader.read(number)
-        return float(self._subtract(raw, self._background.of_omega(self._omegas[number]), count=False).sum())
+        level = self._background.of_omega(self._omegas[number])
+        return float(np.nansum(self._subtract(raw, level, count=False)))
 
     def _round(self, level: NDArray[np.float64]) -> RoundedBackground:
         """The background prepared for integers; prepared again only when it changes."""

@@ -22,6 +22,7 @@ from ..parallel.progress import Progress
 from ..scan import store
 from .cleaning import current_factors
 from .duplicates import check_enough_for_darkest, choose_frames
+from .faults import cut_off_warnings, faults_of
 from .grid import Grid, build_grid
 from .motor_table import MotorTable, concatenate_tables
 from .motors import NONE, RoleOptions, Roles, assign_roles
@@ -191,12 +192,16 @@ def check_parameters(params: GetdataParameters) -> None:
 
 @dataclass
 class Scanned:
-    """The frames of all sound files in the order of the files, their motors, and the bad files."""
+    """The frames of all sound files in the order of the files, their motors, and the bad files.
+
+    cut has the entries whose scan was cut off, and how many frames were never taken.
+    """
 
     frames: list[FrameInfo]
     motors: Motors
     problems: list[Problem]
     n_files: int
+    cut: dict[str, int] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
 
     def leave_out(self, bad: dict[int, str]) -> None:
@@ -220,12 +225,18 @@ class Scanned:
 
 def frame_name(info: FrameInfo) -> str:
     """How a message names a frame."""
-    return f"{info.path}{info.dataset}[{info.number}]" if info.dataset or info.number else info.path
+    return info.name
 
 
 def _some(motors: dict[str, float], info: FrameInfo) -> dict[str, float]:
     if not motors:
         raise Recon3DError(frame_name(info), "has no motors in its header")
+    if info.n_under_header > 1:
+        raise Recon3DError(
+            info.unit or info.path,
+            f"holds {info.n_under_header} frames under one header (Num_Images, Size or Dim_3), which cannot "
+            "say where each was taken; give the positions with --positions FILE",
+        )
     return motors
 
 
@@ -242,6 +253,7 @@ def _scan_headers(
     frames: list[FrameInfo] = []
     table = MotorTable()
     problems: list[Problem] = []
+    cut: dict[str, int] = {}
     entry: list[int] = []
     reader = HeaderReader(params.camera)
     show = comm.rank == 0 and not params.quiet
@@ -249,8 +261,13 @@ def _scan_headers(
         for number in mine:
             try:
                 found = reader.read(units[number])
+                problems += faults_of([info for info, _ in found])
                 of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
                 for info, motors in found:
+                    if info.n_cut:
+                        cut[units[number]] = info.n_cut
+                    if info.fault:
+                        continue
                     if motors_needed:
                         table.add(_some(motors, info) if params.positions is None else motors or {NONE: 0.0})
                     frames.append(info)
@@ -259,7 +276,7 @@ def _scan_headers(
                 problems.append((error.where, error.what))
             progress.advance()
             check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems, reader.notes, entry))
+    parts = comm.gather((frames, table.arrays(), problems, cut, reader.notes, entry))
     if comm.rank != 0:
         return None
     return Scanned(
@@ -267,7 +284,8 @@ def _scan_headers(
         concatenate_tables([part[1] for part in parts if part[0]]),
         [problem for part in parts for problem in part[2]],
         len(units),
-        Notes.joined([(part[3], part[4]) for part in parts]),
+        {unit: n for part in parts for unit, n in part[3].items()},
+        Notes.joined([(part[4], part[5]) for part in parts]),
     )
 
 
@@ -305,6 +323,7 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     problems = data.problems + (background.problems if background else [])
     warnings = said + data.notes.warnings(roles.setup.motors)
     warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
+    warnings += cut_off_warnings(data.cut | (background.cut if background else {}))
     return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, optics)
 
 

@@ -190,7 +190,9 @@ def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
     counts = response = 0.0
     for view in model.views:
         owned = view.counts()[view.owned][:, view.measured]
-        counts += float(owned.sum(dtype=np.float64)) - model.dark.mean * owned.size
+        known = owned if owned.dtype.kind != "f" else owned[np.isfinite(owned)]
+        share = known.size / max(owned.size, 1)  # the rest is as bright as these
+        counts += (float(known.sum(dtype=np.float64)) - model.dark.mean * known.size) / max(share, 1e-9)
         response += float(view.cover.sum()) * float(view.response.seen.sum())
     total = exchange.total(np.array([counts, response]))
     return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))

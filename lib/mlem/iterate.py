@@ -84,7 +84,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)
     resolution = find_resolution(setting, hull, dark, comm)
-    with Bands(measurement.scan, measurement.omega_index) as bands:
+    with Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
         refinement = refinement_for(measurement, resolution)

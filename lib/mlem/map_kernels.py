@@ -196,7 +196,8 @@ def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[
 
     dark is that of `physics.noise.Dark.for_kernel`; its variance is added to both sides. Returns chi-square
     and the number of values in it: those of owned pixels where `measured` is 1, not 0, and a count or more is
-    expected. Without branches, so that it compiles to vector instructions.
+    expected. Counts that are NaN, not known, are taken as expected. Without branches, so that it compiles to
+    vector instructions.
     """
     level, cut, noise = dark
     chi_square, n_values = np.float64(0.0), np.float64(0.0)
@@ -205,9 +206,10 @@ def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[
         for t in range(row.size):
             x = row[t] + level
             e = max(_HALF * (x + np.sqrt(x * x + cut * cut)) + noise, faintest)
-            c = max(np.float32(data[t]) + noise, _ZERO)
+            count = np.float32(data[t])
+            c = max(count + noise, _ZERO) if count == count else e  # noqa: PLR0124 - NaN is not
             ratio = c / e
-            counted = measured[t] if e >= _ONE else _ZERO
+            counted = measured[t] if (e >= _ONE) & (count == count) else _ZERO  # noqa: PLR0124
             in_row += (c - e) * (ratio - _ONE) * counted
             n_in_row += counted
             row[t] = ratio

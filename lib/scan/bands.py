@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..parallel.partition import blocks_of_at_most
 from ..physics.tilts import Interpolation
@@ -27,7 +28,8 @@ class Bands:
 
     omega_index (n,) are the omegas in use, numbered 0 .. n - 1 in what follows. turns, one per omega or
     none, take each map into the sample frame. Where binarize_above is a number, a map says where its
-    values are above it (uint8). Positions that were not measured read as zero.
+    values are above it (uint8). Positions that were not measured read as zero; `unknown` is what pixels
+    read as that were not, and are no number in the array.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Bands:
         omega_index: NDArray[np.int64],
         turns: list[Interpolation] | None = None,
         binarize_above: float | None = None,
+        unknown: float = 0.0,
     ) -> None:
         self.scan = scan
         self.omega_index = omega_index
         self.turns = turns or []
         self.binarize_above = binarize_above
+        self.unknown = unknown
         self.n_pairs = scan.shape[0] * scan.shape[1]
         self._native = scan.dtype.newbyteorder("=")
         self._file = scan.open()
@@ -90,7 +94,10 @@ class Bands:
                 self._file.read_columns((s // n_2, s % n_2, omega), x0, frames[s])
             else:
                 frames[s] = 0
-        return frames if frames.dtype.isnative else frames.astype(self._native)
+        frames = frames if frames.dtype.isnative else frames.astype(self._native)
+        if frames.dtype.kind == "f" and not (known := np.isfinite(frames)).all():
+            frames[~known] = self.unknown
+        return frames
 
     def _convert(self, frames: NDArray[Any], number: int, y0: int, n_y: int, rows: NDArray[Any]) -> None:
         """Frames (n_pairs, n_x, n_y_all) to rows (n_x * n_y, n_pairs) as `load` gives them."""
@@ -115,15 +122,25 @@ class Bands:
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """The largest value and the sum of each pixel (n_x, n_y) over the measured tilts of one omega.
 
-        Zeros for what is not wanted.
+        Zeros for what is not wanted. Of a pixel that is unknown at some tilts the sum is that of the others,
+        scaled up; one that is at all of them is like the nearest that is not.
         """
         omega, shape = self.omega_index[number], self.scan.shape[3:]
         frame = np.empty(shape, dtype=self.scan.dtype)
         most, light = np.zeros(shape, dtype=self._native), np.zeros(shape, dtype=np.float32)
-        for i, j in np.argwhere(self.scan.measured[:, :, omega]).tolist():
+        n_unknown, places = np.zeros(shape, dtype=np.int64), np.argwhere(self.scan.measured[:, :, omega])
+        for i, j in places.tolist():
             self._file.read_columns((i, j, omega), 0, frame)
+            if frame.dtype.kind == "f" and not (known := np.isfinite(frame)).all():
+                frame[~known] = 0
+                n_unknown += ~known
             if total:
                 light += frame
             if brightest:
                 np.maximum(most, frame, out=most)
+        if n_unknown.any():
+            light *= len(places) / np.maximum(len(places) - n_unknown, 1).astype(np.float32)
+            lost = n_unknown == len(places)
+            nearest = tuple(ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True))
+            most, light = most[nearest], light[nearest]
         return most, light

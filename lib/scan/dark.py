@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import Recon3DError
 from ..physics.dark import BARELY, DarkLevel, Estimate, Image, estimate, worth_a_look
 from .above import Frames
-from .store import Scan
+from .store import ARRAY, Scan
 
 _SHARE_OF_TILTS = 8  # one tilt in so many is looked at, the darkest ones of each omega
 _FEWEST, _MOST = 2, 16  # frames of an omega
@@ -42,12 +42,34 @@ def sample_frames(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     return frames
 
 
+def sample_values(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
+    """The pixels of `sample_frames`; flat, without them, if some are NaN."""
+    frames = sample_frames(scan, omega_index)
+    known = np.isfinite(frames)
+    if not known.any():
+        raise Recon3DError(scan.folder / ARRAY, "holds no numbers (NaN: nothing was measured)")
+    return frames if known.all() else frames[known]
+
+
+def unknown_pixels(scan: Scan) -> list[str]:
+    """A warning where pixels of the array are no numbers, from some of its frames."""
+    if scan.dtype.kind != "f" or not scan.measured.any():
+        return []
+    share = 1.0 - float(np.isfinite(sample_frames(scan, np.arange(scan.shape[2]))).mean())
+    if share == 0.0:
+        return []
+    return [
+        f"{share:.2g} of the pixels of {ARRAY} are NaN or infinite: they count as not measured and are left "
+        "out"
+    ]
+
+
 def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
     """The dark level of an array, found at some of its omegas; and the counts of bright pixels above it.
 
     Some frames decide whether a closer look is worth while.
     """
-    sample = sample_frames(scan, omegas)
+    sample = _filled(sample_frames(scan, omegas))
     found = Estimate(None)
     if worth_a_look(sample):
         found = _look(scan, omegas, signed=bool((sample < 0).any()))
@@ -59,6 +81,15 @@ def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
     return found, float(np.percentile(sample, _BRIGHT)) - (level.mean if level else 0.0)
 
 
+def _filled(frames: NDArray[Any]) -> NDArray[Any]:
+    """With the median of their frame (n, n_x, n_y) for pixels that are NaN."""
+    for frame in frames if frames.dtype.kind == "f" else ():
+        known = np.isfinite(frame)
+        if not known.all():
+            frame[~known] = np.median(frame[known]) if known.any() else 0.0
+    return frames
+
+
 def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
     """The level as the darkest frames of every omega show it."""
     with scan.open() as array:
@@ -68,7 +99,7 @@ def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
             frames = np.empty((len(chosen[k]), *scan.shape[3:]), dtype=scan.dtype)
             for frame, (i, j) in zip(frames, chosen[k].tolist(), strict=True):
                 array.read_columns((i, j, int(omegas[k])), 0, frame)
-            return frames.astype(np.float32)
+            return _filled(frames.astype(np.float32))
 
         return estimate(frames_of, omegas.size, scan.shape[3:], signed=signed)
 
@@ -82,7 +113,7 @@ def _darkest(scan: Scan, array: Frames, omega: int) -> NDArray[np.int64]:
     for number, (i, j) in enumerate(pairs.tolist()):
         for x in some:
             array.read_columns((i, j, omega), x, column)
-            totals[number] += column.sum(dtype=np.float64)
+            totals[number] += np.nansum(column, dtype=np.float64)
     n = min(max(len(pairs) // _SHARE_OF_TILTS, _FEWEST), _MOST, len(pairs))
     return pairs[np.argsort(totals, kind="stable")[:n]]
 

@@ -76,18 +76,18 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
     """Read everything but the pixels, if no scan is given, and work out what holds for the whole run."""
     scan = scan or store.read_scan(Path(params.path))
     omegas = _omegas_in_use(params, scan)
-    warnings: list[str] = []
+    warnings = dark.unknown_pixels(scan)
     if params.background is not None:
         scan = replace(scan, dark=dark.given_level(scan, params.background))
     else:
         found, signal = dark.find_level(scan, omegas)
         scan = replace(scan, dark=found.level)
-        warnings = dark.warnings_of(found, signal)
+        warnings += dark.warnings_of(found, signal)
     threshold = params.threshold
     if threshold is None:
-        threshold = noise.auto_threshold(dark.sample_frames(scan, _omegas_in_use(params, scan)))
+        threshold = noise.auto_threshold(dark.sample_values(scan, omegas))
     setting = work_out(params, scan, float(threshold))
-    return replace(setting, warnings=warnings + setting.warnings)
+    return replace(setting, warnings=setting.warnings + warnings)
 
 
 def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
@@ -145,7 +145,7 @@ def find_dark(measurement: Measurement, comm: Comm) -> Dark:
     found: Dark | None = None
     with together(comm):
         if comm.rank == 0:
-            sample = dark.sample_frames(measurement.scan, measurement.omega_index)
+            sample = dark.sample_values(measurement.scan, measurement.omega_index)
             known = measurement.scan.dark
             sigma = known.sigma if known and known.sigma else noise.dark_sigma(sample)
             level = known.over_subtracted if known else 0.0
