@@ -1,8 +1,8 @@
 """What a dark level does that was left in the array, or taken off too much.
 
 Phantoms of tests/phantoms.py, which share no code with lib/, with read noise and a level of every kind, cut
-at zero as uint16 arrays are. Each is reconstructed with the level found (`background auto`) and with none taken
-off (`background 0`). python -m benchmarks.backgrounds
+at zero as uint16 arrays are. Each is reconstructed with the level found (`background auto`) and with none
+taken off (`background 0`). python -m benchmarks.backgrounds
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.special import ndtr
 
 from . import censored
 
@@ -29,6 +30,10 @@ _DARK_PERCENT = 35.0  # of the omegas, the darkest, whose agreement shows that a
 _LOOSE = 0.1  # of the level, by which it may change with omega in places
 _SPARSE = 0.1  # counts, a mean below which most values are zero
 _DEEPEST = -2.0  # sigma, below which so little noise is left above zero that it tells nothing
+_SURELY_MISSING = 0.3  # of sigma, by which too much was taken off
+_JUDGED = 8  # omegas whose values must scatter like noise
+_SHARE_OFF = 0.03  # of the values, by which they may not
+_ROUNDED = 0.2  # more, over sigma in counts: half a count times the density of a normal distribution
 _FEWEST_KNOWN = 0.1  # of the blocks, from which the rest is filled in
 _MOST_KNOWN = 0.5  # likewise, above which that needs no word
 
@@ -131,8 +136,37 @@ def estimate(
     pattern = _without_noise(_filled(pattern, known), 1.2 * sigma / np.sqrt(n_dark))
     level = DarkLevel(pattern.astype(np.float32), change.astype(np.float32), sigma, signed)
     nothing = max(abs(level.mean), abs(level.largest) / 2.0) < max(_QUIET * sigma, BARELY)
-    guessed = not signed and level.mean < _DEEPEST * sigma
-    return Estimate(None) if nothing or guessed else Estimate(level, share)
+    guessed = not signed and (level.mean < _DEEPEST * sigma or -_SURELY_MISSING * sigma < level.mean < 0.0)
+    if nothing or guessed or not _is_noise(frames_of, dark & known, level):
+        return Estimate(None)
+    return Estimate(level, share)
+
+
+def _is_noise(frames_of: Callable[[int], Image], dark: NDArray[np.bool_], level: DarkLevel) -> bool:
+    """Whether the dark frames scatter about the level as noise does, and not as something that shines.
+
+    The shares of the values below the level and 0.5, 1.5 and 2.5 sigma more are those of a normal
+    distribution; where there is no noise, the values are the level.
+    """
+    some = np.unique(np.linspace(0, len(dark) - 1, _JUDGED).round().astype(int)).tolist()
+    apart, floor = [], -np.inf if level.signed else 0.0
+    for k in some:
+        here = _whole(dark[k], level.pattern.shape)
+        base = (level.pattern + level.of_omega[k])[here]
+        values = frames_of(k)[:, here]
+        apart.append((values - np.maximum(base, floor)).ravel() if level.sigma < BARELY else values - base)
+    found = np.concatenate([part.ravel() for part in apart])
+    if not found.size:
+        return False
+    if level.sigma < BARELY:
+        return float(np.mean(np.abs(found) < 1.0)) > 1.0 - _SHARE_OFF
+    for place in (0.5, 1.5, 2.5):
+        if level.mean + place * level.sigma > floor + 0.5:
+            expected = ndtr(place)
+            below = np.mean(found < place * level.sigma)
+            if abs(below - expected) > _SHARE_OFF + _ROUNDED / level.sigma * np.exp(-0.5 * place**2):
+                return False
+    return True
 
 
 def _by_block(

@@ -16,6 +16,8 @@ from .store import ARRAY, Scan
 _SHARE_OF_TILTS = 8  # one tilt in so many is looked at, the darkest ones of each omega
 _FEWEST, _MOST = 2, 16  # frames of an omega
 _COLUMNS = 16  # of each frame, whose sum tells how dark it is
+_FEWEST_TILTS = 7  # pairs, of which some can be dark
+_FEWEST_OMEGAS = 12  # at which what shines moves, and what is dark does not
 _SAMPLE = 64  # frames, spread over the scan
 _BRIGHT = 99.9  # percentile of the pixels of these frames
 
@@ -71,7 +73,8 @@ def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
     """
     sample = _filled(sample_frames(scan, omegas))
     found = Estimate(None)
-    if worth_a_look(sample):
+    enough = scan.shape[0] * scan.shape[1] >= _FEWEST_TILTS and omegas.size >= _FEWEST_OMEGAS
+    if enough and worth_a_look(sample):
         found = _look(scan, omegas, signed=bool((sample < 0).any()))
     level = found.level
     if level is not None:  # of all omegas of the array
