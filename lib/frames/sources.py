@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import edf
 from .pixels import FrameInfo, Roi
+
+if TYPE_CHECKING:
+    from .catalog import Entry
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs")
 
@@ -51,6 +54,14 @@ class HeaderReader:
         from . import bliss
 
         return bliss.read_entry(unit, self.camera)
+
+    def about(self, unit: str) -> Entry | None:
+        """What an entry of an HDF5 file says of itself, read without its frames; None of an EDF file."""
+        if unit.endswith(edf.SUFFIXES):
+            return None
+        from . import catalog
+
+        return catalog.read_entry_facts(unit)
 
 
 class RoiReader:

@@ -65,6 +65,7 @@ def describe(
         },
         "cleaning": _cleaning(params, plan, counts, factors),
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
+        "entries": [asdict(use) for use in plan.entries],
         "warnings": plan.warnings,
         "files": [os.path.basename(f.path) + f.dataset for f in plan.frames],  # noqa: PTH119 - 5 x faster
     }

@@ -6,8 +6,10 @@ Headers are read once, each by one rank; rank 0 decides and tells the others.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +21,19 @@ from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
+from .belonging import Chosen, EntryUse, choose_background, choose_scan, gather, own_names, uses
 from .cleaning import current_factors
 from .motors import Grid, MotorTable, RoleOptions, Roles, assign_roles, build_grid, concatenate_tables
+from .retakes import choose_duplicates
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
 _FEWEST_FOR_DARKEST = 3
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
+_MOST_ENTRIES = 40  # left out, that are printed one by one; getdata.json has all
+
+if TYPE_CHECKING:
+    from ..frames.catalog import Entry
 
 Motors = dict[str, NDArray[np.float64]]
 Problem = tuple[str, str]  # where, what
@@ -100,6 +108,7 @@ class Plan:
     factors: NDArray[np.float64] | None
     skipped: list[Problem]
     warnings: list[str]
+    entries: list[EntryUse] = field(default_factory=list)
 
     @property
     def omega_of_cell(self) -> NDArray[np.int64]:
@@ -179,14 +188,31 @@ class Scanned:
     motors: Motors
     problems: list[Problem]
     n_files: int
+    chosen: list[Chosen] = field(default_factory=list)  # the entries of HDF5 files
+    entry_of_frame: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def labels(self) -> list[str]:
+        """How a message names the entry of each frame, empty for EDF files."""
+        return [self.chosen[i].entry.label if self.chosen else "" for i in self.entry_of_frame.tolist()]
 
     def leave_out(self, bad: dict[int, str]) -> None:
         """Move frames, number -> what is wrong, to the problems."""
         if bad:
             self.problems += [(frame_name(self.frames[i]), what) for i, what in bad.items()]
-            keep = [i for i in range(len(self.frames)) if i not in bad]
-            self.frames = [self.frames[i] for i in keep]
-            self.motors = {name: values[keep] for name, values in self.motors.items()}
+            self._keep([i for i in range(len(self.frames)) if i not in bad])
+
+    def leave_out_entries(self, numbers: Collection[int]) -> None:
+        """Do without the frames of entries, and without what is wrong with them."""
+        gone = [self.chosen[number].problem for number in numbers]
+        self.problems = [problem for problem in self.problems if problem not in gone]
+        if numbers:
+            self._keep(np.flatnonzero(~np.isin(self.entry_of_frame, list(numbers))).tolist())
+
+    def _keep(self, keep: list[int]) -> None:
+        self.frames = [self.frames[i] for i in keep]
+        self.motors = {name: values[keep] for name, values in self.motors.items()}
+        self.entry_of_frame = self.entry_of_frame[keep]
 
     def settle(self, *, skip: bool) -> None:
         """Raise one Recon3DError that lists all problems, unless they are to be skipped."""
@@ -222,32 +248,41 @@ def _scan_headers(
     frames: list[FrameInfo] = []
     table = MotorTable()
     problems: list[Problem] = []
+    entries: list[tuple[Entry | None, int, Problem | None]] = []
     reader = HeaderReader(params.camera)
     show = comm.rank == 0 and not params.quiet
     with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
         for number in mine:
+            problem, n_before = None, len(frames)
             try:
                 for info, motors in reader.read(units[number]):
                     if motors_needed:
                         table.add(_some(motors, info))
                     frames.append(info)
             except Recon3DError as error:
-                problems.append((error.where, error.what))
+                problem = (error.where, error.what)
+                problems.append(problem)
+            entries.append((reader.about(units[number]), len(frames) - n_before, problem))
             progress.advance()
             check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems))
+    parts = comm.gather((frames, table.arrays(), problems, entries))
     if comm.rank != 0:
         return None
+    infos = [info for part in parts for info in part[0]]
+    found = [entry for part in parts for entry in part[3]]
     return Scanned(
-        [info for part in parts for info in part[0]],
+        infos,
         concatenate_tables([part[1] for part in parts if part[0]]),
         [problem for part in parts for problem in part[2]],
         len(units),
+        gather(found, infos, own_names(stem, units)),
+        np.repeat(np.arange(len(found)), [n for _, n, _ in found]),
     )
 
 
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:
     """Check the frames, find the roles of the motors and the place of every frame."""
+    entries = _keep_the_scan(params, data, background)
     usual = _usual_shape(data.frames)
     for scanned in (data, background):
         if scanned is not None:
@@ -257,7 +292,9 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     roi.check_inside(usual)
     grid = build_grid(roles, params.tolerance_deg)
     cells = np.array(sorted(grid.cells), dtype=np.int64)
-    chosen = _choose_duplicates(grid, cells, data.frames, roles, params.duplicates)
+    chosen, retakes = choose_duplicates(
+        grid, cells, roles, params.duplicates, data.labels, lambda i: frame_name(data.frames[i])
+    )
     if params.background == "darkest":
         _check_enough_for_darkest(grid, cells)
     frames = background.frames if background else []
@@ -266,8 +303,21 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         per_frame = current_factors([info.ring_current_ma for info in data.frames])
         factors = np.array([per_frame[numbers].mean() for numbers in chosen])
     problems = data.problems + (background.problems if background else [])
-    warnings = _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
-    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings)
+    warnings = [use.warning for use in entries if use.left_out][:_MOST_ENTRIES] + retakes
+    warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
+    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, entries)
+
+
+def _keep_the_scan(params: GetdataParameters, data: Scanned, background: Scanned | None) -> list[EntryUse]:
+    """Leave out the entries of HDF5 files that do not belong; what became of each entry."""
+    left_out = choose_scan(data.chosen, data.motors, params.roles, params.camera)
+    data.leave_out_entries(left_out)
+    if background is None:
+        return uses(data.chosen, left_out, "frames")
+    used = {chosen.entry.unit for i, chosen in enumerate(data.chosen) if i not in left_out}
+    no_dark = choose_background(background.chosen, used)
+    background.leave_out_entries(no_dark)
+    return uses(data.chosen, left_out, "frames") + uses(background.chosen, no_dark, "background")
 
 
 def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Roles:
@@ -307,28 +357,6 @@ def _without_position(roles: Roles) -> dict[int, str]:
     finite = np.isfinite(roles.tilt1) & np.isfinite(roles.tilt2) & np.isfinite(roles.omega)
     motors = ", ".join(roles.setup.motors)
     return {int(i): f"has no number for one of the motors {motors}" for i in np.flatnonzero(~finite)}
-
-
-def _choose_duplicates(
-    grid: Grid, cells: NDArray[np.int64], frames: list[FrameInfo], roles: Roles, policy: str
-) -> list[list[int]]:
-    """The frames of each cell that count: all of them for the mean."""
-    doubles = [cell for cell in cells.tolist() if len(grid.cells[cell]) > 1]
-    if doubles and policy == "error":
-        claims = grid.cells[doubles[0]]
-        place = np.unravel_index(doubles[0], grid.shape)
-        where = ", ".join(
-            f"{getattr(roles.setup, role)} {axis.positions[i]:.6g}"
-            for role, axis, i in zip(store.AXES, grid.axes, place, strict=True)
-        )
-        raise Recon3DError(
-            frame_name(frames[claims[1]]),
-            f"is at the same position as {unit_name(frame_name(frames[claims[0]]))} ({where}), one of "
-            f"{len(doubles)} such cases; choose --duplicates first, last or mean, or check the motors and "
-            "--tolerance",
-        )
-    part = {"first": slice(0, 1), "last": slice(-1, None)}.get(policy, slice(None))
-    return [grid.cells[cell][part] for cell in cells.tolist()]
 
 
 def _check_enough_for_darkest(grid: Grid, cells: NDArray[np.int64]) -> None:
