@@ -68,6 +68,7 @@ def run(datadir: str, dataname: str | None, *, quiet: bool = False) -> list[str]
     if not is_hdf5(datadir):
         return _table(datadir, ("files", "frames"), _list_edf(datadir, stem or "", quiet))
     from ..frames import entries  # h5py need not be loaded for EDF files
+    from ..frames.hdf5 import SEPARATOR
 
     units = entries.all_units(datadir) if stem is None else find_units(datadir, stem)
     if not units:
@@ -77,9 +78,9 @@ def run(datadir: str, dataname: str | None, *, quiet: bool = False) -> list[str]
         for unit in units:
             listed += _list_entry(unit)
             progress.advance()
-    if len({unit.rpartition(entries.SEPARATOR)[0] for unit in units}) == 1:
+    if len({unit.rpartition(SEPARATOR)[0] for unit in units}) == 1:
         for line in listed:  # then the entry alone is what dataname needs
-            line.name = line.name.rpartition(entries.SEPARATOR)[2]
+            line.name = line.name.rpartition(SEPARATOR)[2]
     return _table(datadir, ("entry", "frames"), listed)
 
 
