@@ -62,7 +62,7 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
         _write_frames(params, plan, comm, pipeline, overview)
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
     if overview is not None:
-        overview.collect(comm)
+        overview.collect(comm, pipeline.signatures)
     info = describe(params, plan, counts, level, factors, shape)
     with together(comm):
         if comm.rank == 0:

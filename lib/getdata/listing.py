@@ -18,6 +18,7 @@ from .belonging import moves
 from .motors import SETUPS, MotorTable
 
 _MOST_MOTORS = 5  # shown of one entry
+_GAP_RATIO = 4.0  # between the steps of a motor and what its read-back scatters
 _FEW_STEMS = 12  # scans of EDF files that differ in one number of their names
 _USUAL = {motor for setup in SETUPS for motor in setup.motors} | {"omega", "mu"}
 
@@ -48,7 +49,9 @@ def count_positions(values: Values) -> int:
     gaps = np.sort(np.maximum(np.diff(ordered), 1e-6))[::-1]
     if not gaps.size or gaps[0] <= 1e-6:
         return min(1, ordered.size)
-    return int(np.argmax(gaps / np.append(gaps[1:], 1e-6))) + 2
+    ratios = gaps[:-1] / gaps[1:]
+    stands_out = bool(ratios.size and ratios.max() > _GAP_RATIO)
+    return int(np.argmax(ratios)) + 2 if stands_out else ordered.size
 
 
 def describe_motion(moving: Mapping[str, Values]) -> str:

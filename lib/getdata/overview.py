@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm, add_up
-from .plan import Plan
-from .warnings import find_warnings, weak_current
+from .plan import Plan, frame_name
+from .repeats import find_repeats
+from .warnings import bright_frames, find_warnings, mean_over_tilts, name_bright, name_repeats, weak_current
 
 _MOST_PIXELS = 1 << 20  # of all thumbnails together
 _LARGEST_THUMBNAIL = 96
@@ -37,6 +38,7 @@ class Overview:
     montage : (n_pairs, rows, columns) the frames at omega number `montage_omega`, reduced
     histogram : pixels at HISTOGRAM_EDGES, below the first and above the last
     saturated : (n_omega,) pixels at the largest value of the file's type
+    repeats : frames that are the same as an earlier one, number -> number of that
     """
 
     plan: Plan
@@ -56,6 +58,7 @@ class Overview:
     _omegas: list[int] = field(repr=False)
     _pairs: list[int] = field(repr=False)
     _current: int = -1
+    repeats: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, factors: Array | None, binning: int, dtype: str) -> Overview:
@@ -111,14 +114,16 @@ class Overview:
         self.profile_y[k] += self._sum.sum(axis=1, dtype=np.float64)
         self._sum[:] = 0
 
-    def collect(self, comm: Comm) -> None:
-        """Add what the other ranks saw. Collective."""
+    def collect(self, comm: Comm, signatures: NDArray[np.uint64] | None = None) -> None:
+        """Add what the other ranks saw; signatures are those of this rank's frames. Collective."""
         self._close_omega()
         self._current = -1
         for name in (
             "intensity", "tilt_sums", "profile_x", "profile_y", "montage", "histogram", "saturated"
         ):  # fmt: skip
             setattr(self, name, add_up(comm, getattr(self, name)))
+        if signatures is not None:
+            self.repeats = find_repeats(add_up(comm, signatures))
 
     def intensity_per_omega(self) -> tuple[Array, Array]:
         """Mean counts per pixel (n_omega,) before and after normalisation; NaN where nothing is."""
@@ -146,11 +151,30 @@ class Overview:
         table.flat[self.plan.cells] = self.intensity / self.factors
         return table
 
+    def bright(self) -> NDArray[np.bool_]:
+        """Frames (n_pairs, n_omega) that are far brighter than those around them."""
+        table = self.table()
+        return bright_frames(table.reshape(self.plan.grid.shape)).reshape(table.shape)
+
+    def repeated(self) -> NDArray[np.bool_]:
+        """Frames (n_pairs, n_omega) that are the same as another one."""
+        cells = np.zeros(self.plan.cells.size, dtype=bool)
+        cells[
+            [n for n, frames in enumerate(self.plan.frames_of_cell) if self.repeats.keys() & set(frames)]
+        ] = 1
+        found = np.zeros((self.montage.shape[0], self.plan.grid.shape[2]), dtype=bool)
+        found.flat[self.plan.cells] = cells
+        return found
+
     def warnings(self) -> list[str]:
         """What is suspicious about the scan."""
-        before, _ = self.intensity_per_omega()
-        omega_deg = self.plan.grid.axes[2].positions
-        found = find_warnings(omega_deg, self.tilt_means(), before, self.table(), self.saturated)
+        omega_deg, table, bright = self.plan.grid.axes[2].positions, self.table(), self.bright()
+        names = [frame_name(self.plan.frames[frames[0]]) for frames in self.plan.frames_of_cell]
+        found = name_bright(omega_deg, bright, np.flatnonzero(bright.flat[self.plan.cells]), names)
+        found += name_repeats(omega_deg, self.repeated(), self.repeats, self.plan.frames)
+        table = np.where(bright, np.nan, table)  # they have been named; the others are judged without them
+        before = mean_over_tilts(table)
+        found += find_warnings(omega_deg, self.tilt_means(), before, table, self.saturated)
         return found + weak_current(self.plan.frames)
 
 
