@@ -32,6 +32,7 @@ class Overview:
     """Sums over the frames that passed; `collect` adds those of all ranks.
 
     intensity : (n_cells,) counts per pixel of each frame, as stored, from some of its rows
+    floor : (n_cells,) dark level of each frame, the median over some rows of their darkest pixel
     factors : (n_cells,) by which normalisation multiplied it
     tilt_sums : (n_omega, rows, columns) tilt-summed images, each pixel the sum over `shrink` x `shrink`
     profile_x, profile_y : (n_omega, w), (n_omega, h) tilt-summed and summed along y, along x
@@ -48,6 +49,7 @@ class Overview:
     shrink: int
     montage_shrink: int
     intensity: Array
+    floor: Array
     tilt_sums: Array
     profile_x: Array
     profile_y: Array
@@ -77,6 +79,7 @@ class Overview:
             shrink=shrink,
             montage_shrink=montage_shrink,
             intensity=np.zeros(plan.cells.size),
+            floor=np.zeros(plan.cells.size),
             tilt_sums=np.zeros(small),
             profile_x=np.zeros((n_omega, width)),
             profile_y=np.zeros((n_omega, height)),
@@ -98,6 +101,7 @@ class Overview:
         np.add(self._sum, pixels, out=self._sum)
         rows = pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)]
         self.intensity[number] = rows.sum(dtype=np.float64) / rows.size
+        self.floor[number] = np.median(rows.min(axis=1))
         counts = rows if rows.dtype == np.uint16 else np.clip(rows, 0, 65535).astype(np.uint16)
         self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
         self.saturated[k] += n_saturated
@@ -119,7 +123,7 @@ class Overview:
         self._close_omega()
         self._current = -1
         for name in (
-            "intensity", "tilt_sums", "profile_x", "profile_y", "montage", "histogram", "saturated"
+            "intensity", "floor", "tilt_sums", "profile_x", "profile_y", "montage", "histogram", "saturated"
         ):  # fmt: skip
             setattr(self, name, add_up(comm, getattr(self, name)))
         if signatures is not None:
@@ -146,15 +150,21 @@ class Overview:
 
     def table(self) -> Array:
         """Intensity of every frame before normalisation (n_pairs, n_omega), NaN where there is none."""
+        return self._on_grid(self.intensity / self.factors)
+
+    def _on_grid(self, values: Array) -> Array:
+        """Values of the measured positions as (n_pairs, n_omega), NaN elsewhere."""
         shape = self.plan.grid.shape
         table = np.full((shape[0] * shape[1], shape[2]), np.nan)
-        table.flat[self.plan.cells] = self.intensity / self.factors
+        table.flat[self.plan.cells] = values
         return table
 
     def bright(self) -> NDArray[np.bool_]:
         """Frames (n_pairs, n_omega) that are far brighter than those around them."""
-        table = self.table()
-        return bright_frames(table.reshape(self.plan.grid.shape)).reshape(table.shape)
+        shape = self.plan.grid.shape
+        floor = self._on_grid(self.floor / self.factors)
+        found = bright_frames(self.table().reshape(shape), floor.reshape(shape))
+        return found.reshape(floor.shape)
 
     def repeated(self) -> NDArray[np.bool_]:
         """Frames (n_pairs, n_omega) that are the same as another one."""

@@ -17,7 +17,8 @@ _WINDOW = 9  # omegas that count as neighbours
 _WEAK, _STRONG = 0.5, 1.6  # of the intensity of the neighbours
 _DARK_FRAME, _DARK_SCATTER = 0.15, 6.0  # of the intensity around; and in usual deviations from it
 _BRIGHT_FRAME, _BRIGHT_SHARE = 3.0, 0.15  # times the brightest of those around; of the usual peak at least
-_BRIGHT_ALONE = 10.0  # the same where no other omega shows how bright such a frame may be
+_FLASH_NOISE, _FLASH_SHARE = 6.0, 0.3  # how much of a flash is in the dark: in usual deviations, and of all
+_OUTSHINES = 4.0  # times the usual peak
 
 
 def list_omegas(omega_deg: Array, chosen: NDArray[np.bool_], most: int = 6) -> str:
@@ -85,30 +86,29 @@ def dark_frames(table: Array) -> NDArray[np.bool_]:
     return np.asarray(bright & (filled < _DARK_FRAME * around) & (drop > _DARK_SCATTER * usual))
 
 
-def bright_frames(table: Array) -> NDArray[np.bool_]:
+def bright_frames(table: Array, floor: Array) -> NDArray[np.bool_]:
     """Frames (n_tilt1, n_tilt2, n_omega) that are far brighter than all around them.
 
-    Around is the frame's own and the adjacent pairs of tilts at two omegas before and after: as omega
-    turns, light goes over from one frame to the next. Where omegas are few and so far apart, or there is
-    but one, the frame must also exceed all others. An omega most frames of which are bright is no matter
-    of single frames.
+    table is their mean, floor their dark level. Around is the frame's own and the adjacent pairs of tilts
+    at two omegas before and after. A crystal may light up in a single frame where the resolution is
+    sharp; but it leaves the dark between grains dark, and is as bright at other omegas. An omega most
+    frames of which are bright is no matter of single frames.
     """
     excess = np.nan_to_num(table - np.nanpercentile(table, 5), nan=-np.inf)
     n_omega = table.shape[2]
     padded = np.pad(excess, ((1, 1), (1, 1), (2, 2)), constant_values=-np.inf)
     around = np.full(table.shape, -np.inf)
     for i, j, k in np.ndindex(3, 3, 5):
-        same = k == 2 if n_omega > 1 else (i, j) == (1, 1)
-        if not same:
-            around = np.maximum(
-                around, padded[i : i + table.shape[0], j : j + table.shape[1], k : k + n_omega]
-            )
+        if (k != 2) if n_omega > 1 else (i, j) != (1, 1):
+            shifted = padded[i : i + table.shape[0], j : j + table.shape[1], k : k + n_omega]
+            around = np.maximum(around, shifted)
     peaks = excess.max(axis=(0, 1))
+    rise = floor - np.nanmedian(floor)
+    usual = 0.5 + 1.4826 * np.nanmedian(np.abs(rise))  # how much it scatters, whole counts apart
+    flash = (rise > _FLASH_NOISE * usual) & (rise > _FLASH_SHARE * (excess - np.maximum(around, 0.0)))
+    outshines = excess > _OUTSHINES * np.percentile(peaks, 75) if n_omega >= _WINDOW else False
     limit = np.maximum(_BRIGHT_FRAME * around, _BRIGHT_SHARE * np.median(peaks))
-    if n_omega < _WINDOW:
-        usual = np.sort(excess, axis=None)[-min(excess.size, 2 + excess.size // 50)]
-        limit = np.maximum(limit, (_BRIGHT_FRAME if n_omega > 2 else _BRIGHT_ALONE) * usual)
-    bright = np.isfinite(around) & (excess > limit) & (excess > 0)
+    bright = np.isfinite(around) & (excess > limit) & (excess > 0) & (flash | outshines)
     bright &= bright.sum(axis=(0, 1)) * 2 < np.isfinite(table).sum(axis=(0, 1))
     return np.asarray(bright)
 
