@@ -22,6 +22,7 @@ from .motors import RoleOptions, assign_roles
 Motors = Mapping[str, NDArray[np.float64]]
 
 _STANDS_STILL = 1e-3  # degrees, or whatever the motor's unit is
+_UNTOLD = 0.01  # the same where only the motion tells what was scanned: read-back may scatter
 _SAME_STEP = 0.02  # relative
 _NO_FRAMES = "it holds no frames; was the camera recording?"
 
@@ -194,16 +195,16 @@ def choose_scan(
             "one or as title:PATTERN",
         )
     scan, fewest = kinds[members[0]], min(len(chosen[i].frames) for i in members)
-    left_out = {}
-    for i, entry in enumerate(chosen):
-        why = _misfit(entry, kinds[i], scan, fewest)
-        if why is not None and entry.by_name:
-            raise Recon3DError(
-                entry.entry.label,
-                f"does not belong to the scan {_describe(chosen, members)}: {why}; take it out of dataname",
-            )
-        if why is not None:
-            left_out[i] = why
+    misfits = {i: _misfit(entry, kinds[i], scan, fewest) for i, entry in enumerate(chosen)}
+    left_out = {i: why for i, why in misfits.items() if why is not None}
+    named = [i for i in left_out if chosen[i].by_name]
+    if named:
+        others = "".join(f"; nor does {chosen[i].entry.label}: {left_out[i]}" for i in named[1:])
+        raise Recon3DError(
+            chosen[named[0]].entry.label,
+            f"does not belong to the scan {_describe(chosen, members)}: {left_out[named[0]]}{others}; take "
+            f"{'them' if others else 'it'} out of dataname",
+        )
     return left_out
 
 
@@ -237,7 +238,7 @@ def _kind_of(chosen: Chosen, motors: Motors, angles: Collection[str | None], cam
     entry, command, cameras = chosen.entry, chosen.entry.command, chosen.entry.cameras
     if not command.motors:  # what moved says more than the title
         known = [name for name in motors if name in entry.motors or name in angles or not entry.motors]
-        moving = [name for name in known if moves(motors[name][_slice(chosen.frames)])]
+        moving = [name for name in known if moves(motors[name][_slice(chosen.frames)], _UNTOLD)]
         command = Command(command.word, tuple(sorted(moving)), (None,) * len(moving))
     name = camera if camera in cameras else next(iter(cameras), None)
     if camera is None and len(cameras) > 1:

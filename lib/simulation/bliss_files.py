@@ -125,31 +125,26 @@ def _write_master(
     simulation: Simulation, path: Path, darks: Files, omegas: list[tuple[Files, NDArray[np.float64]]]
 ) -> None:
     params = simulation.params
+    command = _command(simulation)
     with h5py.File(path, "w") as root:
         root.attrs["NX_class"] = "NXroot"
-        number = 0
         if darks:
-            number += 1
-            n = sum(count for _, count in darks)
-            start = motor_positions(params.ang_types, omegas[0][1][0])
-            title = f"loopscan {n} {params.sim_exposure:g}"
-            _write_entry(
-                root, f"{number}.1", params, darks, title, {m: np.array([v]) for m, v in start.items()}
-            )
-        title, parameters = _command(simulation)
-        for files, positions in omegas:
-            number += 1
-            rows = [motor_positions(params.ang_types, position) for position in positions]
-            motors = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-            entry = _write_entry(root, f"{number}.1", params, files, title, motors)
-            for name, value in parameters.items():
-                entry[f"instrument/fscan_parameters/{name}"] = value
+            count = f"loopscan {sum(n for _, n in darks)} {params.sim_exposure:g}"
+            _write_entry(root, "1.1", params, darks, omegas[0][1][:1], (count, {}))
+        for number, (files, positions) in enumerate(omegas, start=2 if darks else 1):
+            _write_entry(root, f"{number}.1", params, files, positions, command)
 
 
 def _write_entry(
-    root: h5py.File, name: str, params: Parameters, files: Files, title: str, motors: dict[str, Any]
-) -> h5py.Group:
-    """An entry with its frames; motors (n_frames,) that move have their positions, all have the first."""
+    root: h5py.File,
+    name: str,
+    params: Parameters,
+    files: Files,
+    positions: NDArray[np.float64],
+    command: tuple[str, dict[str, Any]],
+) -> None:
+    """An entry: its frames, their positions (n, 3) in degrees, the title and the fscan_parameters."""
+    title, parameters = command
     entry = root.create_group(name)
     entry.attrs["NX_class"] = "NXentry"
     entry["title"], entry["end_reason"] = title, "SUCCESS"
@@ -163,12 +158,19 @@ def _write_entry(
     camera["acq_parameters/acq_expo_time"] = params.sim_exposure
     measurement = entry.create_group("measurement")
     measurement[CAMERA] = h5py.SoftLink(f"/{name}/instrument/{CAMERA}/data")
-    for motor, values in ({m: np.array([v]) for m, v in AT_REST.items()} | motors).items():
+    for key, value in parameters.items():
+        instrument[f"fscan_parameters/{key}"] = value
+    rows = [AT_REST | motor_positions(params.ang_types, position) for position in positions]
+    for motor in rows[0]:
+        values = np.array([row[motor] for row in rows])
         instrument[f"positioners/{motor}"] = values[0]
         if np.ptp(values) > 0:
             instrument[f"{motor}/value"] = values
+            if motor != parameters.get(
+                "slow_motor"
+            ):  # it runs through the exposure, in the middle of which it is here
+                instrument[f"{motor}_center/data"] = values
             measurement[motor] = h5py.SoftLink(f"/{name}/instrument/{motor}/value")
-    return entry
 
 
 def _lead_to_frames(camera: h5py.Group, params: Parameters, files: Files) -> None:

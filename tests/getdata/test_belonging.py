@@ -93,6 +93,28 @@ def test_one_that_was_named_is_refused(tmp_path: Path, what: str, capsys: pytest
     assert not (tmp_path / "out").exists()
 
 
+def test_all_that_were_named_wrongly_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_master(tmp_path / "m.h5", beamtime())
+    assert getdata(path, "1.1,2.1,3.1,6.1,9.1") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"getdata: error: {path}::1.1 (loopscan 10 0.1): does not belong to the scan (3.1")
+    assert f"; nor does {path}::2.1 (fscan mu" in line
+    assert line.endswith("take them out of dataname")
+
+
+def test_read_back_scatters_without_commands(tmp_path: Path) -> None:
+    """Lists of positions for each frame, of motors that stand still but for their encoders."""
+    rng = np.random.default_rng(0)
+    entries: Entries = {}
+    for k in range(3):
+        entry = mosaicity(10.0 * k, k, title=None)
+        entry["fixed"] = {"omega": 10.0 * k, "mu": rng.normal(0.0, (1e-5, 1e-3, 1e-4)[k], N1 * N2)}
+        entries[f"{k + 1}.1"] = entry
+    path = write_master(tmp_path / "m.h5", entries)
+    assert getdata(path, "*") == 0
+    check(path)
+
+
 def test_named_entries_of_other_steps_are_the_users_business(tmp_path: Path) -> None:
     fine = mosaicity(10.0, 1, title=TITLE.replace("0.08", "0.0799").replace("fscan2d", "fscan2d"))
     path = write_master(tmp_path / "m.h5", {"1.1": mosaicity(0.0, 0), "2.1": fine})

@@ -71,6 +71,8 @@ def test_layout_of_the_master(tmp_path, kind):
             assert entry["title"][()].decode().startswith("fscan2d samrz -0.1 0.1 3 samry -0.2 0.1 4 0.5 ")
             assert entry["instrument/positioners/diffrx"][()] == 90.0 * k
             assert "diffrx" not in entry["instrument"]  # it stands still
+            assert "samry_center" in entry["instrument"]  # the fast motor runs through the exposures
+            assert "samrz_center" not in entry["instrument"]
             np.testing.assert_allclose(entry["instrument/samry/value"][:4], simulation.axes_deg[1], atol=1e-9)
             data = entry["instrument/pco_ff/data"]
             assert data.is_virtual == (kind == "bliss")
