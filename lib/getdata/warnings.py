@@ -95,22 +95,37 @@ def bright_frames(table: Array, floor: Array) -> NDArray[np.bool_]:
     frames of which are bright is no matter of single frames.
     """
     excess = np.nan_to_num(table - np.nanpercentile(table, 5), nan=-np.inf)
-    n_omega = table.shape[2]
-    padded = np.pad(excess, ((1, 1), (1, 1), (2, 2)), constant_values=-np.inf)
-    around = np.full(table.shape, -np.inf)
-    for i, j, k in np.ndindex(3, 3, 5):
-        if (k != 2) if n_omega > 1 else (i, j) != (1, 1):
-            shifted = padded[i : i + table.shape[0], j : j + table.shape[1], k : k + n_omega]
-            around = np.maximum(around, shifted)
-    peaks = excess.max(axis=(0, 1))
+    around, peaks = _brightest_around(excess), excess.max(axis=(0, 1))
     rise = floor - np.nanmedian(floor)
     usual = 0.5 + 1.4826 * np.nanmedian(np.abs(rise))  # how much it scatters, whole counts apart
-    flash = (rise > _FLASH_NOISE * usual) & (rise > _FLASH_SHARE * (excess - np.maximum(around, 0.0)))
-    outshines = excess > _OUTSHINES * np.percentile(peaks, 75) if n_omega >= _WINDOW else False
+    flash = rise > _FLASH_SHARE * (excess - np.maximum(around, 0.0))
+    flash |= excess > _BRIGHT_FRAME * _brightest_of_others(excess)
+    flash &= rise > _FLASH_NOISE * usual
+    if table.shape[2] >= _WINDOW:
+        outshines = excess > _OUTSHINES * np.percentile(peaks, 75)
+    else:  # few omegas tell how bright a frame may be, unless all frames are much alike
+        brightest = _brightest_of_others(np.nan_to_num(table, nan=-np.inf))
+        outshines = (table > _BRIGHT_FRAME * brightest) & (np.nanmedian(table) > 0.5 * brightest)
     limit = np.maximum(_BRIGHT_FRAME * around, _BRIGHT_SHARE * np.median(peaks))
     bright = np.isfinite(around) & (excess > limit) & (excess > 0) & (flash | outshines)
     bright &= bright.sum(axis=(0, 1)) * 2 < np.isfinite(table).sum(axis=(0, 1))
     return np.asarray(bright)
+
+
+def _brightest_around(excess: Array) -> Array:
+    """The brightest of the frames around each (n_tilt1, n_tilt2, n_omega), -inf where there is none."""
+    n1, n2, n_omega = excess.shape
+    padded = np.pad(excess, ((1, 1), (1, 1), (2, 2)), constant_values=-np.inf)
+    around = np.full(excess.shape, -np.inf)
+    for i, j, k in np.ndindex(3, 3, 5):
+        if (k != 2) if n_omega > 1 else (i, j) != (1, 1):
+            around = np.maximum(around, padded[i : i + n1, j : j + n2, k : k + n_omega])
+    return around
+
+
+def _brightest_of_others(values: Array) -> float:
+    """How bright frames are at most, but for one and 2 % of them."""
+    return float(np.sort(values, axis=None)[-min(values.size, 2 + values.size // 50)])
 
 
 def mean_over_tilts(table: Array) -> Array:

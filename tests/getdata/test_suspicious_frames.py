@@ -99,6 +99,15 @@ def test_a_crystal_that_lights_up_in_single_frames_is_no_flash() -> None:
     assert np.argwhere(bright_frames(table, floor)).tolist() == [[1, 1, 5]]
 
 
+@pytest.mark.parametrize("n_omega", [1, 3, 12])
+def test_ten_times_the_others_is_bright_in_a_small_scan_too(n_omega: int) -> None:
+    frames = np.random.default_rng(0).integers(1, 5000, (3, 4, n_omega, 6, 8)).astype(float)
+    assert not bright_frames(frames.mean(axis=(3, 4)), np.median(frames.min(axis=4), axis=3)).any()
+    frames[1, 2, 0] *= 10
+    found = bright_frames(frames.mean(axis=(3, 4)), np.median(frames.min(axis=4), axis=3))
+    assert np.argwhere(found).tolist() == [[1, 2, 0]]
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 7), (3, 3, 1), (2, 1, 2)])
 def test_small_scans_are_no_trouble(shape: tuple[int, int, int]) -> None:
     table = np.random.default_rng(0).normal(20.0, 1.0, shape)
