@@ -317,7 +317,10 @@ def _keep_the_scan(params: GetdataParameters, data: Scanned, background: Scanned
     used = {chosen.entry.unit for i, chosen in enumerate(data.chosen) if i not in left_out}
     no_dark = choose_background(background.chosen, used)
     background.leave_out_entries(no_dark)
-    return uses(data.chosen, left_out, "frames") + uses(background.chosen, no_dark, "background")
+    dark = uses(background.chosen, no_dark, "background")
+    in_use = {use.entry for use in dark if not use.left_out}
+    scan = uses(data.chosen, left_out, "frames")
+    return [use for use in scan if not (use.left_out and use.entry in in_use)] + dark
 
 
 def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Roles:

@@ -167,6 +167,7 @@ def test_the_page_shows_the_entries(tmp_path: Path) -> None:
         "left out of the frames, because it moves mu, the scan moves chi, diffry<br>2.1, 5.1 (62" in section
     )
     assert "&lt;b&gt;&amp;" in section
+    assert "left out of the frames, because it moves no motor" not in section  # they are the background
     info = json.loads((tmp_path / "out" / "getdata.json").read_text())
     assert [e["n_frames"] for e in info["entries"] if e["use"] == "background"] == [10, 10]
 
