@@ -182,18 +182,7 @@ def choose_scan(
     angles = {options.tilt1, options.tilt2, options.omega}
     kinds = {i: _kind_of(chosen[i], motors, angles, camera) for i in range(len(chosen))}
     groups = _groups(chosen, readable, kinds)
-    ranked = sorted(
-        ((*_angles_moved(chosen, members, motors, options), _n_frames(chosen, members)), members)
-        for members in groups
-    )
-    best, members = ranked[-1]
-    if len(ranked) > 1 and ranked[-2][0] == best:
-        one, other = (chosen[m[0]].entry.label for m in (ranked[-2][1], members))
-        raise Recon3DError(
-            one,
-            f"is as likely the scan as {other}, and both cannot be; name the entries of one of them, one by "
-            "one or as title:PATTERN",
-        )
+    members = groups[0] if len(groups) == 1 else _likeliest(chosen, groups, motors, options)
     scan, fewest = kinds[members[0]], min(len(chosen[i].frames) for i in members)
     misfits = {i: _misfit(entry, kinds[i], scan, fewest) for i, entry in enumerate(chosen)}
     left_out = {i: why for i, why in misfits.items() if why is not None}
@@ -206,6 +195,25 @@ def choose_scan(
             f"{'them' if others else 'it'} out of dataname",
         )
     return left_out
+
+
+def _likeliest(
+    chosen: Sequence[Chosen], groups: list[list[int]], motors: Motors, options: RoleOptions
+) -> list[int]:
+    """The entries of the kind that is the scan. Raises Recon3DError where it is a draw."""
+    ranked = sorted(
+        ((*_angles_moved(chosen, members, motors, options), _n_frames(chosen, members)), members)
+        for members in groups
+    )
+    (second, others), (best, members) = ranked[-2:]
+    if second == best:
+        one, other = (chosen[m[0]].entry.label for m in (others, members))
+        raise Recon3DError(
+            one,
+            f"is as likely the scan as {other}, and both cannot be; name the entries of one of them, one by "
+            "one or as title:PATTERN",
+        )
+    return members
 
 
 def _describe(chosen: Sequence[Chosen], members: list[int]) -> str:
@@ -225,10 +233,14 @@ def _misfit(chosen: Chosen, kind: Kind, scan: Kind, fewest: int) -> str | None:
 
 
 def _misfit_of_unreadable(chosen: Chosen, kind: Kind, scan: Kind) -> str | None:
-    """The same of an entry that has a problem, which stays unless its title says that it matters less."""
-    if chosen.by_name or not kind.word:
+    """The same of an entry that has a problem, which stays unless it says that it matters less."""
+    if chosen.by_name:
         return None
     why = kind.misfit(scan)
+    if kind.camera and scan.camera and kind.camera != scan.camera:
+        return why
+    if not kind.word:
+        return None
     if why is None and chosen.no_camera:
         return _NO_FRAMES
     return why if len(kind.motors) < len(scan.motors) or chosen.no_camera else None

@@ -247,6 +247,16 @@ def test_a_broken_link_is_never_passed_over(
         assert f"skipped {path}::{name}" in capsys.readouterr().err
 
 
+def test_an_untitled_entry_that_cannot_be_read_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = {f"{k + 1}.1": mosaicity(10.0 * k, k, title=None) for k in range(3)}
+    entries["2.1"]["image"] = frames(1, 0)
+    path = write_master(tmp_path / "m.h5", entries)
+    assert getdata(path, "*") == 1
+    assert f"{path}::2.1" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_scan_that_cannot_be_read_is_not_outvoted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +266,37 @@ def test_a_scan_that_cannot_be_read_is_not_outvoted(
     path = write_master(tmp_path / "m.h5", entries)
     assert getdata(path, "*.1") == 1
     assert f"{path}::3.1" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_entries_without_the_camera_that_was_chosen(tmp_path: Path) -> None:
+    entries = {f"{k + 1}.1": mosaicity(10.0 * k, k) for k in range(3)}
+    entries["4.1"] = mosaicity(30.0, 9, camera="basler")
+    path = write_master(tmp_path / "m.h5", entries)
+    with h5py.File(path, "a") as root:
+        root["2.1/instrument/basler/data"] = frames(1, N1 * N2, (20, 10))
+    assert getdata(path, "*", "--camera", "pco_ff") == 0
+    check(path)
+    assert left_out(path) == {"4.1": "its frames are those of basler, not of pco_ff"}
+
+
+def test_an_alignment_scan_with_two_cameras_is_no_trouble(tmp_path: Path) -> None:
+    path = write_master(tmp_path / "m.h5", beamtime())
+    with h5py.File(path, "a") as root:
+        root["2.1/instrument/basler/data"] = frames(1, 31, (20, 10))
+    assert getdata(path, "*.1") == 0
+    check(path)
+    assert "2.1" in left_out(path)
+
+
+def test_a_scan_with_two_cameras_asks_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_master(tmp_path / "m.h5", beamtime())
+    with h5py.File(path, "a") as root:
+        for name in ("3.1", "6.1", "9.1"):
+            root[f"{name}/instrument/basler/data"] = frames(1, N1 * N2, (20, 10))
+    assert getdata(path, "*.1") == 1
+    assert "choose one with --camera" in capsys.readouterr().err.splitlines()[-1]
+    assert getdata(path, "*.1", "--camera", "pco_ff") == 0
+    check(path)
 
 
 def test_a_scan_whose_camera_did_not_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
