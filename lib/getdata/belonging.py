@@ -170,11 +170,11 @@ def choose_background(chosen: Sequence[Chosen], scan: Collection[str]) -> dict[i
 
 
 def choose_scan(
-    chosen: Sequence[Chosen], motors: Motors, options: RoleOptions, camera: str | None
+    chosen: Sequence[Chosen], motors: Motors, options: RoleOptions, camera: str | None, *, skip: bool = False
 ) -> dict[int, str]:
     """Which entries, number -> why, are not the scan; none of EDF files. motors are those of all frames.
 
-    Raises Recon3DError where the user named one of them, or where it is a draw.
+    Raises Recon3DError where it is a draw, or where the user named one of them and not to skip them.
     """
     readable = [i for i, c in enumerate(chosen) if len(c.frames)]
     if not readable:
@@ -187,12 +187,12 @@ def choose_scan(
     misfits = {i: _misfit(entry, kinds[i], scan, fewest) for i, entry in enumerate(chosen)}
     left_out = {i: why for i, why in misfits.items() if why is not None}
     named = [i for i in left_out if chosen[i].by_name]
-    if named:
+    if named and not skip:
         others = "".join(f"; nor does {chosen[i].entry.label}: {left_out[i]}" for i in named[1:])
         raise Recon3DError(
             chosen[named[0]].entry.label,
             f"does not belong to the scan {_describe(chosen, members)}: {left_out[named[0]]}{others}; take "
-            f"{'them' if others else 'it'} out of dataname",
+            f"{'them' if others else 'it'} out of dataname (--skip-bad does)",
         )
     return left_out
 

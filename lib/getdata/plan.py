@@ -310,7 +310,7 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
 
 def _keep_the_scan(params: GetdataParameters, data: Scanned, background: Scanned | None) -> list[EntryUse]:
     """Leave out the entries of HDF5 files that do not belong; what became of each entry."""
-    left_out = choose_scan(data.chosen, data.motors, params.roles, params.camera)
+    left_out = choose_scan(data.chosen, data.motors, params.roles, params.camera, skip=params.skip_bad)
     data.leave_out_entries(left_out)
     if background is None:
         return uses(data.chosen, left_out, "frames")

@@ -91,6 +91,9 @@ def test_one_that_was_named_is_refused(tmp_path: Path, what: str, capsys: pytest
     )
     assert "take it out of dataname" in line
     assert not (tmp_path / "out").exists()
+    assert getdata(path, "1.1-3.1,4.1", "--skip-bad") == 0
+    check(path)
+    assert list(left_out(path)) == ["4.1"]
 
 
 def test_all_that_were_named_wrongly_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +102,7 @@ def test_all_that_were_named_wrongly_are_named(tmp_path: Path, capsys: pytest.Ca
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"getdata: error: {path}::1.1 (loopscan 10 0.1): does not belong to the scan (3.1")
     assert f"; nor does {path}::2.1 (fscan mu" in line
-    assert line.endswith("take them out of dataname")
+    assert line.endswith("take them out of dataname (--skip-bad does)")
 
 
 def test_read_back_scatters_without_commands(tmp_path: Path) -> None:
