@@ -10,7 +10,7 @@ import pytest
 from lib.errors import Recon3DError
 from lib.frames.catalog import parse_command, read_entry_facts
 from lib.frames.entries import find_entries
-from tests.getdata.bliss_scans import beamtime, mosaicity, write_master
+from tests.getdata.beamtime import beamtime, mosaicity, write_master
 
 
 def names(path: Path, wanted: str) -> list[str]:

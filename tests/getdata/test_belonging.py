@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.getdata.bliss_scans import (
+from tests.getdata.beamtime import (
     N1,
     N2,
     TITLE,

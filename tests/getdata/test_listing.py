@@ -12,7 +12,7 @@ from lib import cli
 from lib.getdata.listing import count_positions, group_by_stem
 from lib.parallel.communicator import SerialComm
 from tests.frames.edf_scan import make_frames, write_background, write_frames
-from tests.getdata.bliss_scans import TITLE, beamtime, darks, frames, mosaicity, write_master
+from tests.getdata.beamtime import TITLE, beamtime, darks, frames, mosaicity, write_master
 
 
 def listing(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:

@@ -13,7 +13,7 @@ from lib import cli
 from lib.getdata.repeats import UNKNOWN, find_repeats, signature
 from lib.getdata.warnings import bright_frames
 from lib.parallel.communicator import SerialComm
-from tests.getdata.bliss_scans import beamtime, getdata, mosaicity, write_master
+from tests.getdata.beamtime import beamtime, getdata, mosaicity, write_master
 from tests.getdata.test_getdata_report import scan, warnings
 from tests.scans import arguments, write_edf
 
