@@ -104,7 +104,7 @@ def _list_entry(unit: str) -> list[Listed]:
                 frames = HeaderReader(camera or None).read(unit)
             except Recon3DError as error:
                 line.problem = error.what
-            except (KeyError, OSError) as error:  # the link of the entry itself leads nowhere
+            except (KeyError, OSError, RuntimeError) as error:  # the link of the entry itself leads nowhere
                 line.problem = f"cannot be read ({' '.join(str(error).split())})"
             else:
                 _fill(line, [motors for _, motors in frames], set(entry.motors) | set(entry.command.motors))

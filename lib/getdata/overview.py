@@ -94,6 +94,7 @@ class Overview:
     def add(self, number: int, pixels: NDArray[Any], n_saturated: int = 0) -> None:
         """Take note of measured position `number`, whose stored pixels (x, y) these are."""
         pixels = pixels.T
+        self.floor[number] = _dark_level(pixels)
         k = self._omegas[number]
         if k != self._current:
             self._close_omega()
@@ -101,7 +102,6 @@ class Overview:
         np.add(self._sum, pixels, out=self._sum)
         rows = pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)]
         self.intensity[number] = rows.sum(dtype=np.float64) / rows.size
-        self.floor[number] = np.median(rows.min(axis=1))
         counts = rows if rows.dtype == np.uint16 else np.clip(rows, 0, 65535).astype(np.uint16)
         self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
         self.saturated[k] += n_saturated
@@ -194,6 +194,13 @@ def _shrink(n_images: int, height: int, width: int) -> int:
     while n_images * (height // shrink) * (width // shrink) > _MOST_PIXELS and shrink < max(height, width):
         shrink += 1
     return shrink
+
+
+def _dark_level(pixels: NDArray[Any]) -> float:
+    """Median over some rows of their darkest pixel (y, x); NaN where nothing is known."""
+    darkest = np.fmin.reduce(pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)], axis=1)
+    known = darkest[np.isfinite(darkest)]
+    return float(np.median(known)) if known.size else np.nan
 
 
 def _typical_omega(plan: Plan) -> int:
