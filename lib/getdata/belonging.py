@@ -31,15 +31,15 @@ _NO_FRAMES = "it holds no frames; was the camera recording?"
 class Chosen:
     """An entry that dataname takes in, and what its frames told.
 
-    frames are the numbers of its frames; by_name says that the user named this very entry; problem is
-    what its reader found wrong (where, what), None if nothing.
+    frames are the numbers of its frames; by_name says that the user named this very entry; problems
+    are what its reader found wrong (where, what).
     """
 
     entry: Entry
     by_name: bool
     frames: range
     shape_yx: tuple[int, int] | None = None
-    problem: tuple[str, str] | None = None
+    problems: tuple[tuple[str, str], ...] = ()
 
     @property
     def no_camera(self) -> bool:
@@ -111,17 +111,17 @@ class EntryUse:
 
 
 def gather(
-    found: Sequence[tuple[Entry | None, int, tuple[str, str] | None]],
+    found: Sequence[tuple[Entry | None, int, Sequence[tuple[str, str]]]],
     frames: Sequence[FrameInfo],
     by_name: Sequence[bool],
 ) -> list[Chosen]:
-    """The entries with their frames, from entry, number of frames and problem of each; none of EDF files."""
+    """The entries with their frames, from entry, number of frames and problems of each; none of EDF files."""
     chosen, start = [], 0
-    for (entry, n_frames, problem), named in zip(found, by_name, strict=True):
+    for (entry, n_frames, problems), named in zip(found, by_name, strict=True):
         if entry is not None:
             numbers = range(start, start + n_frames)
             shape = frames[start].shape_yx if n_frames else None
-            chosen.append(Chosen(entry, named, numbers, shape, problem))
+            chosen.append(Chosen(entry, named, numbers, shape, tuple(problems)))
         start += n_frames
     return chosen
 

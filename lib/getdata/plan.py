@@ -204,7 +204,7 @@ class Scanned:
 
     def leave_out_entries(self, numbers: Collection[int]) -> None:
         """Do without the frames of entries, and without what is wrong with them."""
-        gone = [self.chosen[number].problem for number in numbers]
+        gone = [problem for number in numbers for problem in self.chosen[number].problems]
         self.problems = [problem for problem in self.problems if problem not in gone]
         if numbers:
             self._keep(np.flatnonzero(~np.isin(self.entry_of_frame, list(numbers))).tolist())
@@ -248,21 +248,20 @@ def _scan_headers(
     frames: list[FrameInfo] = []
     table = MotorTable()
     problems: list[Problem] = []
-    entries: list[tuple[Entry | None, int, Problem | None]] = []
+    entries: list[tuple[Entry | None, int, list[Problem]]] = []
     reader = HeaderReader(params.camera)
     show = comm.rank == 0 and not params.quiet
     with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
         for number in mine:
-            problem, n_before = None, len(frames)
+            n_frames, n_problems = len(frames), len(problems)
             try:
                 for info, motors in reader.read(units[number]):
                     if motors_needed:
                         table.add(_some(motors, info))
                     frames.append(info)
             except Recon3DError as error:
-                problem = (error.where, error.what)
-                problems.append(problem)
-            entries.append((reader.about(units[number]), len(frames) - n_before, problem))
+                problems.append((error.where, error.what))
+            entries.append((reader.about(units[number]), len(frames) - n_frames, problems[n_problems:]))
             progress.advance()
             check_alarm(comm)
     parts = comm.gather((frames, table.arrays(), problems, entries))
