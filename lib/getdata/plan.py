@@ -268,14 +268,14 @@ def _scan_headers(
     if comm.rank != 0:
         return None
     infos = [info for part in parts for info in part[0]]
-    found = [entry for part in parts for entry in part[3]]
+    read = [entry for part in parts for entry in part[3]]
     return Scanned(
         infos,
         concatenate_tables([part[1] for part in parts if part[0]]),
         [problem for part in parts for problem in part[2]],
         len(units),
-        gather(found, infos, own_names(stem, units)),
-        np.repeat(np.arange(len(found)), [n for _, n, _ in found]),
+        gather(read, infos, own_names(stem, units)),
+        np.repeat(np.arange(len(read)), [n for _, n, _ in read]),
     )
 
 
