@@ -241,6 +241,8 @@ def _misfit_of_unreadable(chosen: Chosen, kind: Kind, scan: Kind) -> str | None:
         return why
     if not kind.word:
         return None
+    if kind.word == scan.word and not kind.motors:  # the title says no more than that it is of this kind
+        why = None
     if why is None and chosen.no_camera:
         return _NO_FRAMES
     return why if len(kind.motors) < len(scan.motors) or chosen.no_camera else None

@@ -230,6 +230,16 @@ def test_darks_of_the_same_file_as_background(tmp_path: Path, capsys: pytest.Cap
     assert "is no background" in err
 
 
+def test_a_broken_link_under_a_title_that_names_no_motors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = h5py.ExternalLink("gone.h5", "/entry_0000/data")
+    entries = {**beamtime(), "10.1": {"title": "fscan2d", "image": link}}
+    path = write_master(tmp_path / "m.h5", entries)
+    assert getdata(path, "*.1") == 1
+    assert f"{path}::10.1" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("stranger", [True, False])
 def test_a_broken_link_is_never_passed_over(
     tmp_path: Path, stranger: bool, capsys: pytest.CaptureFixture[str]
