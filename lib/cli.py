@@ -22,7 +22,8 @@ _BEGINS_LIKE_A_NUMBER = re.compile(r"-\.?\d")  # -4,20 is a value that is wrong,
 
 def getdata(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of getdata.py; returns the exit code."""
-    return _run("getdata", _getdata_parser(), _getdata, argv, comm)
+    listing = "--list" in (sys.argv[1:] if argv is None else argv)
+    return _run("getdata", _getdata_parser(listing), _list if listing else _getdata, argv, comm)
 
 
 def recon3d(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
@@ -109,7 +110,9 @@ def _parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> tuple[argparse.Namespace | None, int]:
     try:
-        return parser.parse_args(argv), 0
+        given = sys.argv[1:] if argv is None else argv
+        # options may stand between arguments of which some are left out
+        return (parser.parse_intermixed_args if "--list" in given else parser.parse_args)(given), 0
     except SystemExit as stop:
         return None, int(stop.code or 0)
 
@@ -129,12 +132,12 @@ def _initfile_parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _getdata_parser() -> argparse.ArgumentParser:
+def _getdata_parser(listing: bool) -> argparse.ArgumentParser:
     from .getdata import options as getdata_options
 
     parser = _parser("getdata", getdata_options.DESCRIPTION)
     parser.epilog = getdata_options.EPILOG
-    getdata_options.add_arguments(parser)
+    getdata_options.add_arguments(parser, listing=listing)
     return parser
 
 
@@ -159,6 +162,14 @@ def _getdata(options: argparse.Namespace, comm: Comm) -> None:
     info = acquire.run(params, comm)
     if comm.rank == 0:
         _print_lines(acquire.summary(info, params.folder))
+
+
+def _list(options: argparse.Namespace, comm: Comm) -> None:
+    from .getdata import listing
+
+    with together(comm):
+        if comm.rank == 0:
+            _print_lines(listing.run(options.datadir, options.dataname, quiet=options.quiet))
 
 
 def _with_initfile(

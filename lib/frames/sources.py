@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from . import edf
 from .about import About
 from .edf_blocks import Frame
 from .pixels import FrameInfo, Roi
+
+if TYPE_CHECKING:
+    from .catalog import Entry
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs")
 
@@ -54,6 +57,14 @@ class HeaderReader:
         from . import bliss
 
         return bliss.read_entry(unit, self.camera, self.notes)
+
+    def about(self, unit: str) -> Entry | None:
+        """What an entry of an HDF5 file says of itself, read without its frames; None of an EDF file."""
+        if unit.endswith(edf.SUFFIXES):
+            return None
+        from . import catalog
+
+        return catalog.read_entry_facts(unit)
 
 
 class RoiReader:

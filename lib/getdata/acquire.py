@@ -68,7 +68,7 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     blank, lost = (_names(plan, comm, numbers) for numbers in (pipeline.blank, pipeline.lost))
     cells = np.delete(plan.cells, list(lost))
     if overview is not None:
-        overview.collect(comm)
+        overview.collect(comm, pipeline.signatures)
     info = describe(params, plan, counts, level, factors, shape, cells)
     found = pixel_warnings(counts, list(blank.values()), list(lost.values()), params.dtype)
     info["warnings"] = [*info["warnings"], *found]

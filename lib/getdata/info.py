@@ -68,6 +68,7 @@ def describe(
         "cleaning": _cleaning(params, plan, counts, factors),
         "optics": plan.optics,
         "ring_current_ma": [min(currents), max(currents)] if currents else None,
+        "entries": [asdict(use) for use in plan.entries],
         "warnings": plan.warnings,
         "files": [os.path.basename(f.unit or f.path) for f in plan.frames],  # noqa: PTH119 - 5 x faster
     }

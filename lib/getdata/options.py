@@ -6,6 +6,7 @@ import argparse
 import math
 import shlex
 import sys
+from functools import partial
 
 from ..frames.pixels import OUTPUT_DTYPES
 from .cleaning import NORMALIZATIONS
@@ -43,13 +44,19 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments and options of getdata.py."""
-    add = parser.add_argument
-    add("datadir", help="folder of the EDF files; or a BLISS HDF5 file, or a folder of such files")
+def add_arguments(parser: argparse.ArgumentParser, *, listing: bool = False) -> None:
+    """Declare the arguments and options of getdata.py; with --list only the first argument is needed."""
+    add = parser.add_argument if not listing else partial(parser.add_argument, nargs="?")
+    parser.add_argument(
+        "--list", action="store_true", help="list the entries, or the EDF files, and do nothing else"
+    )
+    parser.add_argument(
+        "datadir", help="folder of the EDF files; or a BLISS HDF5 file, or a folder of such files"
+    )
     add(
         "dataname",
-        help="beginning of the names of the EDF files; or entries of the HDF5 file: 1.1, 1.1-37.1, *.1",
+        help="beginning of the names of the EDF files; or entries of the HDF5 file: 1.1, 1.1-37.1, *.1, "
+        "title:fscan2d*",
     )
     add("bgdir", help="folder of the background files, - for none")
     add("bgname", help="beginning of their names, - for none")

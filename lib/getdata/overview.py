@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm, add_up
+from .headers import frame_name
 from .plan import Plan
-from .warnings import find_warnings, weak_current
+from .repeats import find_repeats
+from .warnings import bright_frames, find_warnings, mean_over_tilts, name_bright, name_repeats, weak_current
 
 _MOST_PIXELS = 1 << 20  # of all thumbnails together
 _LARGEST_THUMBNAIL = 96
@@ -31,12 +33,14 @@ class Overview:
     """Sums over the frames that passed; `collect` adds those of all ranks.
 
     intensity : (n_cells,) counts per pixel of each frame, as stored, from some of its rows
+    floor : (n_cells,) dark level of each frame, the median over some rows of their darkest pixel
     factors : (n_cells,) by which normalisation multiplied it
     tilt_sums : (n_omega, rows, columns) tilt-summed images, each pixel the sum over `shrink` x `shrink`
     profile_x, profile_y : (n_omega, w), (n_omega, h) tilt-summed and summed along y, along x
     montage : (n_pairs, rows, columns) the frames at omega number `montage_omega`, reduced
     histogram : pixels at HISTOGRAM_EDGES, below the first and above the last
     saturated : (n_omega,) pixels at the largest value of the file's type
+    repeats : frames that are the same as an earlier one, number -> number of that
     """
 
     plan: Plan
@@ -46,6 +50,7 @@ class Overview:
     shrink: int
     montage_shrink: int
     intensity: Array
+    floor: Array
     tilt_sums: Array
     profile_x: Array
     profile_y: Array
@@ -56,6 +61,7 @@ class Overview:
     _omegas: list[int] = field(repr=False)
     _pairs: list[int] = field(repr=False)
     _current: int = -1
+    repeats: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, factors: Array | None, binning: int, dtype: str) -> Overview:
@@ -74,6 +80,7 @@ class Overview:
             shrink=shrink,
             montage_shrink=montage_shrink,
             intensity=np.zeros(plan.cells.size),
+            floor=np.zeros(plan.cells.size),
             tilt_sums=np.zeros(small),
             profile_x=np.zeros((n_omega, width)),
             profile_y=np.zeros((n_omega, height)),
@@ -88,6 +95,7 @@ class Overview:
     def add(self, number: int, pixels: NDArray[Any], n_saturated: int = 0) -> None:
         """Take note of measured position `number`, whose stored pixels (x, y) these are."""
         pixels = pixels.T
+        self.floor[number] = _dark_level(pixels)
         k = self._omegas[number]
         if k != self._current:
             self._close_omega()
@@ -113,14 +121,16 @@ class Overview:
         self.profile_y[k] += self._sum.sum(axis=1, dtype=np.float64)
         self._sum[:] = 0
 
-    def collect(self, comm: Comm) -> None:
-        """Add what the other ranks saw. Collective."""
+    def collect(self, comm: Comm, signatures: NDArray[np.uint64] | None = None) -> None:
+        """Add what the other ranks saw; signatures are those of this rank's frames. Collective."""
         self._close_omega()
         self._current = -1
         for name in (
-            "intensity", "tilt_sums", "profile_x", "profile_y", "montage", "histogram", "saturated"
+            "intensity", "floor", "tilt_sums", "profile_x", "profile_y", "montage", "histogram", "saturated"
         ):  # fmt: skip
             setattr(self, name, add_up(comm, getattr(self, name)))
+        if signatures is not None:
+            self.repeats = find_repeats(add_up(comm, signatures))
 
     def intensity_per_omega(self) -> tuple[Array, Array]:
         """Mean counts per pixel (n_omega,) before and after normalisation; NaN where nothing is."""
@@ -143,16 +153,41 @@ class Overview:
 
     def table(self) -> Array:
         """Intensity of every frame before normalisation (n_pairs, n_omega), NaN where there is none."""
+        return self._on_grid(self.intensity / self.factors)
+
+    def _on_grid(self, values: Array) -> Array:
+        """Values of the measured positions as (n_pairs, n_omega), NaN elsewhere."""
         shape = self.plan.grid.shape
         table = np.full((shape[0] * shape[1], shape[2]), np.nan)
-        table.flat[self.plan.cells] = self.intensity / self.factors
+        table.flat[self.plan.cells] = values
         return table
+
+    def bright(self) -> NDArray[np.bool_]:
+        """Frames (n_pairs, n_omega) that are far brighter than those around them."""
+        shape = self.plan.grid.shape
+        floor = self._on_grid(self.floor / self.factors)
+        found = bright_frames(self.table().reshape(shape), floor.reshape(shape))
+        return found.reshape(floor.shape)
+
+    def repeated(self) -> NDArray[np.bool_]:
+        """Frames (n_pairs, n_omega) that are the same as another one."""
+        cells = np.zeros(self.plan.cells.size, dtype=bool)
+        cells[
+            [n for n, frames in enumerate(self.plan.frames_of_cell) if self.repeats.keys() & set(frames)]
+        ] = 1
+        found = np.zeros((self.montage.shape[0], self.plan.grid.shape[2]), dtype=bool)
+        found.flat[self.plan.cells] = cells
+        return found
 
     def warnings(self) -> list[str]:
         """What is suspicious about the scan."""
-        before, _ = self.intensity_per_omega()
-        omega_deg = self.plan.grid.axes[2].positions
-        found = find_warnings(omega_deg, self.tilt_means(), before, self.table(), self.saturated)
+        omega_deg, table, bright = self.plan.grid.axes[2].positions, self.table(), self.bright()
+        names = [frame_name(self.plan.frames[frames[0]]) for frames in self.plan.frames_of_cell]
+        found = name_bright(omega_deg, bright, np.flatnonzero(bright.flat[self.plan.cells]), names)
+        found += name_repeats(omega_deg, self.repeated(), self.repeats, self.plan.frames)
+        table = np.where(bright, np.nan, table)  # they have been named; the others are judged without them
+        before = mean_over_tilts(table)
+        found += find_warnings(omega_deg, self.tilt_means(), before, table, self.saturated)
         return found + weak_current(self.plan.frames)
 
 
@@ -162,6 +197,13 @@ def _shrink(n_images: int, height: int, width: int) -> int:
     while n_images * (height // shrink) * (width // shrink) > _MOST_PIXELS and shrink < max(height, width):
         shrink += 1
     return shrink
+
+
+def _dark_level(pixels: NDArray[Any]) -> float:
+    """Median over some rows of their darkest pixel (y, x); NaN where nothing is known."""
+    darkest = np.fmin.reduce(pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)], axis=1)
+    known = darkest[np.isfinite(darkest)]
+    return float(np.median(known)) if known.size else np.nan
 
 
 def _typical_omega(plan: Plan) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ def write(path: Path, info: dict[str, Any], overview: Overview) -> None:
     sections = [
         warnings_section(info["warnings"], nothing="Nothing suspicious was found."),
         f"<section><h2>The array</h2>{_facts(info)}</section>",
+        *([f"<section><h2>Entries</h2>{_entries(info['entries'])}</section>"] if info["entries"] else []),
         picture_section(
             "Where frames exist",
-            f"{n_all} positions measured, {n_missing} missing (red). Colour: mean counts of the frame"
+            f"{n_all} positions measured, {n_missing} missing (red). Marked are frames that are far brighter "
+            "than those around or the same as another. Colour: mean counts of the frame"
             + (" before normalisation." if info["cleaning"]["normalize"] else "."),
             pictures.draw_coverage(overview),
         ),
@@ -53,6 +56,26 @@ def write(path: Path, info: dict[str, Any], overview: Overview) -> None:
     ]
     title = Path(info["datadir"]).name + " / " + info["dataname"]
     path.write_text(page("getdata", title, info["datadir"], sections), encoding="utf-8")
+
+
+def _entries(uses: list[dict[str, Any]]) -> str:
+    """The entries of HDF5 files that were used and those left out, by title."""
+    names = {use["entry"]: use["entry"] for use in uses}
+    if len({name.rpartition("::")[0] for name in names}) == 1:
+        names = {name: name.rpartition("::")[2] for name in names}  # all of one file
+    kinds: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for use in uses:
+        kinds.setdefault((use["left_out"] or "", use["use"], use["title"]), []).append(use)
+    rows = []
+    for (why, kind, title), members in sorted(kinds.items(), key=lambda item: bool(item[0][0])):
+        n_frames = sum(use["n_frames"] for use in members)
+        state = f"left out of the {kind}, because {why}" if why else f"used as {kind}"
+        entries = ", ".join(names[use["entry"]] for use in members)
+        rows.append(
+            f"<li><b>{html.escape(title or 'no title')}</b>: {html.escape(state)}<br>"
+            f"{html.escape(entries)} ({n_frames} frames)</li>"
+        )
+    return f"<ul>{''.join(rows)}</ul>"
 
 
 def _facts(info: dict[str, Any]) -> str:

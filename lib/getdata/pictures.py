@@ -66,6 +66,15 @@ def draw_coverage(overview: Overview) -> Figure:
     plot.tick_params(axis="y", length=0)
     plot.set_xlabel("omega (deg)")
     plot.set_ylabel("tilt1 (deg)\nin each band: tilt2, ascending" if n2 > 1 else "tilt1 (deg)")
+    for found, marker, name in (
+        (overview.bright(), "o", "far brighter than around"),
+        (overview.repeated(), "s", "same as another frame"),
+    ):
+        if found.any():
+            pairs, omegas = np.nonzero(found)
+            plot.scatter(omegas, pairs, 60, marker=marker, facecolors="none", edgecolors=_MISSING, label=name)
+    if plot.collections:
+        figure.legend(*plot.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
     figure.colorbar(shown, ax=plot, label="mean counts", pad=0.01)
     return figure
 

@@ -23,6 +23,7 @@ from ..frames.pixels import (
 from ..frames.sources import RoiReader
 from .cleaning import apply_spot_mask, apply_threshold, rebin, remove_hot_pixels
 from .plan import GetdataParameters, Plan
+from .repeats import signature
 
 
 class Background(Protocol):
@@ -33,10 +34,14 @@ class Background(Protocol):
 
 
 class PositionReader:
-    """Reads the frames of a position; counts the saturated pixels. NaN is a pixel that was not measured."""
+    """Reads the frames of a position; counts the saturated pixels. NaN is a pixel that was not measured.
 
-    def __init__(self, plan: Plan) -> None:
+    With `sign`, keeps the signature of every frame (n_frames,) that it has read.
+    """
+
+    def __init__(self, plan: Plan, *, sign: bool = False) -> None:
         self.plan = plan
+        self.signatures = np.zeros(len(plan.frames), np.uint64) if sign else None
         self._reader = RoiReader(plan.roi)
 
     def read(self, number: int) -> tuple[NDArray[Any], int]:
@@ -45,21 +50,27 @@ class PositionReader:
         They are in the type of the file; float64 where several frames are averaged, or some pixels are
         no counts.
         """
-        frames = [self.plan.frames[i] for i in self.plan.frames_of_cell[number]]
-        raw = self._reader.read(frames[0])
+        frames = self.plan.frames_of_cell[number]
+        raw = self._read_frame(frames[0])
         n_saturated = saturated_pixels(raw)
         if len(frames) == 1:
             return mask_unmeasured(raw), n_saturated
         total, n_known = np.zeros(raw.shape), np.zeros(raw.shape)
-        for number_of_frame, info in enumerate(frames):
+        for number_of_frame, i in enumerate(frames):
             if number_of_frame:
-                raw = self._reader.read(info)
+                raw = self._read_frame(i)
                 n_saturated += saturated_pixels(raw)
             pixels = mask_unmeasured(raw)
             known = np.isfinite(pixels)
             total += np.where(known, pixels, 0.0)
             n_known += known
         return np.divide(total, n_known, out=np.full(raw.shape, np.nan), where=n_known > 0), n_saturated
+
+    def _read_frame(self, i: int) -> NDArray[Any]:
+        raw = self._reader.read(self.plan.frames[i])
+        if self.signatures is not None:
+            self.signatures[i] = signature(raw)
+        return raw
 
 
 class Pipeline:
@@ -78,7 +89,7 @@ class Pipeline:
         self.n_saturated = 0  # of the last position
         self.blank: list[int] = []  # positions whose frames are zero in every pixel
         self.lost: list[int] = []  # positions whose frames have no pixel that was measured
-        self._reader = PositionReader(plan)
+        self._reader = PositionReader(plan, sign=params.report)
         self._background = background
         self._omegas = plan.omega_of_cell.tolist()
         self._dtype = OUTPUT_DTYPES[params.dtype]
@@ -91,6 +102,11 @@ class Pipeline:
         )
         self._rounded: tuple[object, RoundedBackground | None] = (None, None)
         self._out = np.empty((plan.roi.width, plan.roi.height), np.uint16)
+
+    @property
+    def signatures(self) -> NDArray[np.uint64] | None:
+        """Of every frame (n_frames,) that was read, if there is to be a report."""
+        return self._reader.signatures
 
     def stored(self, number: int) -> NDArray[Any]:
         """Pixels (x, y) of measured position `number` as stored, valid until the next call."""

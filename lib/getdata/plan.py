@@ -15,34 +15,30 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from ..frames.pixels import FrameInfo, Roi
-from ..frames.sources import HeaderReader, find_units, unit_name
-from ..parallel.communicator import Comm, check_alarm, together
-from ..parallel.partition import block
-from ..parallel.progress import Progress
+from ..parallel.communicator import Comm, together
 from ..scan import store
+from .belonging import EntryUse, choose_background, choose_scan, uses
 from .cleaning import current_factors
-from .duplicates import check_enough_for_darkest, choose_frames
-from .faults import cut_off_warnings, faults_of
+from .faults import cut_off_warnings
 from .grid import Grid, build_grid
-from .motor_table import MotorTable, concatenate_tables
-from .motors import NONE, RoleOptions, Roles, assign_roles
-from .notes import Notes
+from .headers import Scanned, frame_name, scan_headers
+from .motors import RoleOptions, Roles, assign_roles
 from .optics import optics_of
 from .places import (
     Problem,
     other_regions,
-    together_alike,
     unknown_places,
     with_command,
     with_table,
 )
+from .retakes import choose_duplicates
 from .strays import stray_positions
 
 DUPLICATES = ("error", "first", "last", "mean")
 BACKGROUNDS = ("mean", "median", "darkest")
+_FEWEST_FOR_DARKEST = 3  # frames of an omega, two of which are the background
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
-
-Motors = dict[str, NDArray[np.float64]]
+_MOST_ENTRIES = 40  # left out, that are printed one by one; getdata.json has all
 
 
 @dataclass(frozen=True)
@@ -116,6 +112,7 @@ class Plan:
     skipped: list[Problem]
     warnings: list[str]
     optics: dict[str, Any] | None = None
+    entries: list[EntryUse] = field(default_factory=list)
 
     @property
     def omega_of_cell(self) -> NDArray[np.int64]:
@@ -144,11 +141,19 @@ def make_plan(params: GetdataParameters, comm: Comm) -> Plan:
     with together(comm):
         if comm.rank == 0:
             check_parameters(params)
-    data = _scan_headers(params.datadir, params.dataname, comm, params, "headers")
+    options: dict[str, Any] = {"camera": params.camera, "quiet": params.quiet}
+    data = scan_headers(
+        params.datadir,
+        params.dataname,
+        comm,
+        "headers",
+        any_motors=params.positions is not None,
+        **options,
+    )
     background = None
     if params.has_background_files:
-        background = _scan_headers(
-            params.bgdir, params.bgname, comm, params, "background headers", motors_needed=False
+        background = scan_headers(
+            params.bgdir, params.bgname, comm, "background headers", motors_needed=False, **options
         )
     plan: Plan | None = None
     with together(comm):
@@ -190,107 +195,9 @@ def check_parameters(params: GetdataParameters) -> None:
         raise Recon3DError(params.outputpath, "is a file; outputpath must be a folder")
 
 
-@dataclass
-class Scanned:
-    """The frames of all sound files in the order of the files, their motors, and the bad files.
-
-    cut has the entries whose scan was cut off, and how many frames were never taken.
-    """
-
-    frames: list[FrameInfo]
-    motors: Motors
-    problems: list[Problem]
-    n_files: int
-    cut: dict[str, int] = field(default_factory=dict)
-    notes: Notes = field(default_factory=Notes)
-
-    def leave_out(self, bad: dict[int, str]) -> None:
-        """Move frames, number -> what is wrong, to the problems."""
-        if bad:
-            self.problems += [(frame_name(self.frames[i]), what) for i, what in bad.items()]
-            keep = [i for i in range(len(self.frames)) if i not in bad]
-            self.frames = [self.frames[i] for i in keep]
-            self.motors = {name: values[keep] for name, values in self.motors.items()}
-            self.notes.keep(keep)
-
-    def settle(self, *, skip: bool) -> None:
-        """Raise one Recon3DError that lists all problems, unless they are to be skipped."""
-        if self.problems and not (skip and self.frames):
-            where, what = self.problems[0]
-            if len(self.problems) > 1:
-                others = "; ".join(f"{unit_name(w)} {text}" for w, text in together_alike(self.problems[1:]))
-                what += f" ({len(self.problems)} bad files of {self.n_files}, the others: {others})"
-            raise Recon3DError(where, what + ("" if skip else "; --skip-bad leaves such files out"))
-
-
-def frame_name(info: FrameInfo) -> str:
-    """How a message names a frame."""
-    return info.name
-
-
-def _some(motors: dict[str, float], info: FrameInfo) -> dict[str, float]:
-    if not motors:
-        raise Recon3DError(frame_name(info), "has no motors in its header")
-    if info.n_under_header > 1:
-        raise Recon3DError(
-            info.unit or info.path,
-            f"holds {info.n_under_header} frames under one header (Num_Images, Size or Dim_3), which cannot "
-            "say where each was taken; give the positions with --positions FILE",
-        )
-    return motors
-
-
-def _scan_headers(
-    folder: str, stem: str, comm: Comm, params: GetdataParameters, label: str, *, motors_needed: bool = True
-) -> Scanned | None:
-    """Read the headers, each rank those of some files; the result is on rank 0 only."""
-    units: list[str] = []
-    with together(comm):
-        if comm.rank == 0:
-            units = find_units(folder, stem)
-    units = comm.bcast(units)
-    mine = block(len(units), comm.size, comm.rank)
-    frames: list[FrameInfo] = []
-    table = MotorTable()
-    problems: list[Problem] = []
-    cut: dict[str, int] = {}
-    entry: list[int] = []
-    reader = HeaderReader(params.camera)
-    show = comm.rank == 0 and not params.quiet
-    with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
-        for number in mine:
-            try:
-                found = reader.read(units[number])
-                problems += faults_of([info for info, _ in found])
-                of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
-                for info, motors in found:
-                    if info.n_cut:
-                        cut[units[number]] = info.n_cut
-                    if info.fault:
-                        continue
-                    if motors_needed:
-                        table.add(_some(motors, info) if params.positions is None else motors or {NONE: 0.0})
-                    frames.append(info)
-                    entry.append(of_unit)
-            except Recon3DError as error:
-                problems.append((error.where, error.what))
-            progress.advance()
-            check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems, cut, reader.notes, entry))
-    if comm.rank != 0:
-        return None
-    return Scanned(
-        [info for part in parts for info in part[0]],
-        concatenate_tables([part[1] for part in parts if part[0]]),
-        [problem for part in parts for problem in part[2]],
-        len(units),
-        {unit: n for part in parts for unit, n in part[3].items()},
-        Notes.joined([(part[4], part[5]) for part in parts]),
-    )
-
-
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:
     """Check the frames, find the roles of the motors and the place of every frame."""
+    entries = _keep_the_scan(params, data, background)
     usual = _usual_shape(data.frames)
     options, data.motors, said = with_table(
         params.positions, params.roles, data.frames, data.motors, data.problems
@@ -311,9 +218,11 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         roles = _settle(params, data, background)
         grid = build_grid(roles, params.tolerance_deg)
     cells = np.array(sorted(grid.cells), dtype=np.int64)
-    chosen = choose_frames(grid, cells, data.frames, frame_name, roles, params.duplicates, said)
+    chosen, retakes = choose_duplicates(
+        grid, cells, roles, params.duplicates, data.labels, lambda i: frame_name(data.frames[i])
+    )
     if params.background == "darkest":
-        check_enough_for_darkest(grid, cells)
+        _check_enough_for_darkest(grid, cells)
     frames = background.frames if background else []
     optics = optics_of(data.motors, data.notes.pixel_um(), params.bin)
     factors = None
@@ -321,10 +230,28 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
         per_frame = current_factors([info.ring_current_ma for info in data.frames])
         factors = np.array([per_frame[numbers].mean() for numbers in chosen])
     problems = data.problems + (background.problems if background else [])
-    warnings = said + data.notes.warnings(roles.setup.motors)
+    warnings = [use.warning for use in entries if use.left_out][:_MOST_ENTRIES] + said + retakes
+    warnings += data.notes.warnings(roles.setup.motors)
     warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
     warnings += cut_off_warnings(data.cut | (background.cut if background else {}))
-    return Plan(data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, optics)
+    return Plan(
+        data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, optics, entries
+    )
+
+
+def _keep_the_scan(params: GetdataParameters, data: Scanned, background: Scanned | None) -> list[EntryUse]:
+    """Leave out the entries of HDF5 files that do not belong; what became of each entry."""
+    left_out = choose_scan(data.chosen, data.motors, params.roles, params.camera, skip=params.skip_bad)
+    data.leave_out_entries(left_out)
+    if background is None:
+        return uses(data.chosen, left_out, "frames")
+    used = {chosen.entry.unit for i, chosen in enumerate(data.chosen) if i not in left_out}
+    no_dark = choose_background(background.chosen, used)
+    background.leave_out_entries(no_dark)
+    dark = uses(background.chosen, no_dark, "background")
+    in_use = {use.entry for use in dark if not use.left_out}
+    scan = uses(data.chosen, left_out, "frames")
+    return [use for use in scan if not (use.left_out and use.entry in in_use)] + dark
 
 
 def _settle(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Roles:
@@ -357,6 +284,18 @@ def _other_sizes(frames: list[FrameInfo], usual: tuple[int, int]) -> dict[int, s
         for i, info in enumerate(frames)
         if info.shape_yx != usual
     }
+
+
+def _check_enough_for_darkest(grid: Grid, cells: NDArray[np.int64]) -> None:
+    """Raise Recon3DError where an omega has too few frames to take its background from them."""
+    counts = np.bincount(cells % grid.shape[2], minlength=grid.shape[2])
+    if counts.min() < _FEWEST_FOR_DARKEST:
+        omega = grid.axes[2].positions[counts.argmin()]
+        raise Recon3DError(
+            "--background darkest",
+            f"omega {omega:.6g} has {counts.min()} frames, the two darkest of which are the background; "
+            f"it needs {_FEWEST_FOR_DARKEST} at least",
+        )
 
 
 def _warnings(frames: list[FrameInfo], problems: list[Problem], n_cells: int, n_grid: int) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frames.pixels import FrameInfo
+from .headers import frame_name
 
 Array = NDArray[np.float64]
 
@@ -15,6 +16,9 @@ _SMALLEST = 8  # pixels; smaller pictures are all edge
 _WINDOW = 9  # omegas that count as neighbours
 _WEAK, _STRONG = 0.5, 1.6  # of the intensity of the neighbours
 _DARK_FRAME, _DARK_SCATTER = 0.15, 6.0  # of the intensity around; and in usual deviations from it
+_BRIGHT_FRAME, _BRIGHT_SHARE = 3.0, 0.15  # times the brightest of those around; of the usual peak at least
+_FLASH_NOISE, _FLASH_SHARE = 6.0, 0.3  # how much of a flash is in the dark: in usual deviations, and of all
+_OUTSHINES = 4.0  # times the usual peak
 
 
 def list_omegas(omega_deg: Array, chosen: NDArray[np.bool_], most: int = 6) -> str:
@@ -80,6 +84,93 @@ def dark_frames(table: Array) -> NDArray[np.bool_]:
     drop = around - filled
     usual = 1.4826 * np.median(np.abs(drop[bright])) if bright.any() else 0.0  # how much intensities scatter
     return np.asarray(bright & (filled < _DARK_FRAME * around) & (drop > _DARK_SCATTER * usual))
+
+
+def bright_frames(table: Array, floor: Array) -> NDArray[np.bool_]:
+    """Frames (n_tilt1, n_tilt2, n_omega) that are far brighter than all around them.
+
+    table is their mean, floor their dark level. Around is the frame's own and the adjacent pairs of tilts
+    at two omegas before and after. A crystal may light up in a single frame where the resolution is
+    sharp; but it leaves the dark between grains dark, and is as bright at other omegas. An omega most
+    frames of which are bright is no matter of single frames.
+    """
+    excess = np.nan_to_num(table - np.nanpercentile(table, 5), nan=-np.inf)
+    around, peaks = _brightest_around(excess), excess.max(axis=(0, 1))
+    rise = floor - np.nanmedian(floor)
+    usual = 0.5 + 1.4826 * np.nanmedian(np.abs(rise))  # how much it scatters, whole counts apart
+    flash = rise > _FLASH_SHARE * (excess - np.maximum(around, 0.0))
+    flash |= excess > _BRIGHT_FRAME * _brightest_of_others(excess)
+    flash &= rise > _FLASH_NOISE * usual
+    if table.shape[2] >= _WINDOW:
+        outshines = excess > _OUTSHINES * np.percentile(peaks, 75)
+    else:  # few omegas tell how bright a frame may be, unless all frames are much alike
+        brightest = _brightest_of_others(np.nan_to_num(table, nan=-np.inf))
+        outshines = (table > _BRIGHT_FRAME * brightest) & (np.nanmedian(table) > 0.5 * brightest)
+    limit = np.maximum(_BRIGHT_FRAME * around, _BRIGHT_SHARE * np.median(peaks))
+    bright = np.isfinite(around) & (excess > limit) & (excess > 0) & (flash | outshines)
+    bright &= bright.sum(axis=(0, 1)) * 2 < np.isfinite(table).sum(axis=(0, 1))
+    return np.asarray(bright)
+
+
+def _brightest_around(excess: Array) -> Array:
+    """The brightest of the frames around each (n_tilt1, n_tilt2, n_omega), -inf where there is none."""
+    n1, n2, n_omega = excess.shape
+    padded = np.pad(excess, ((1, 1), (1, 1), (2, 2)), constant_values=-np.inf)
+    around = np.full(excess.shape, -np.inf)
+    for i, j, k in np.ndindex(3, 3, 5):
+        if (k != 2) if n_omega > 1 else (i, j) != (1, 1):
+            around = np.maximum(around, padded[i : i + n1, j : j + n2, k : k + n_omega])
+    return around
+
+
+def _brightest_of_others(values: Array) -> float:
+    """How bright frames are at most, but for one and 2 % of them."""
+    return float(np.sort(values, axis=None)[-min(values.size, 2 + values.size // 50)])
+
+
+def mean_over_tilts(table: Array) -> Array:
+    """Mean of the frames (n_pairs, n_omega) of each omega that are known (n_omega,); NaN where none is."""
+    known = np.isfinite(table)
+    count = known.sum(axis=0)
+    return np.where(known, table, 0.0).sum(axis=0) / np.where(count, count, np.nan)
+
+
+def name_bright(
+    omega_deg: Array, bright: NDArray[np.bool_], numbers: NDArray[np.int64], names: list[str]
+) -> list[str]:
+    """A warning for the bright frames (n_pairs, n_omega), whose names are those of numbers."""
+    if not numbers.size:
+        return []
+    what = "frame is" if numbers.size == 1 else "frames are"
+    return [
+        f"{numbers.size} {what} far brighter than those around, at omega "
+        f"{list_omegas(omega_deg, np.asarray(bright.any(axis=0)))}: {_few([names[n] for n in numbers])}; "
+        "a flash or another sample in the beam? Leave them out if they are wrong"
+    ]
+
+
+def name_repeats(
+    omega_deg: Array, repeated: NDArray[np.bool_], repeats: dict[int, int], frames: list[FrameInfo]
+) -> list[str]:
+    """A warning for the frames, number -> number of the one before, that are the same as another."""
+    if not repeats:
+        return []
+    pairs = [f"{frame_name(frames[later])} = {_last_part(frames[first])}" for later, first in repeats.items()]
+    frozen = all(first == later - 1 for later, first in repeats.items())
+    what = "frame is" if len(pairs) == 1 else "frames are"
+    return [
+        f"{len(pairs)} {what} pixel by pixel the same as {'the frame before' if frozen else 'another'}, at "
+        f"omega {list_omegas(omega_deg, np.asarray(repeated.any(axis=0)))}: {_few(pairs)}; a frozen "
+        "detector, or frames written twice?"
+    ]
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _last_part(info: FrameInfo) -> str:
+    return frame_name(info).rpartition("/")[2]
 
 
 def find_warnings(

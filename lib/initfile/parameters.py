@@ -247,7 +247,13 @@ class Parameters:
         "folder and beginning of the names of the simulated frames",
         default=None,
     )
-    format: str = _key(_SIMULATION, readers.choice("edf"), "format of the frames", default="edf")
+    format: str = _key(
+        _SIMULATION,
+        readers.choice("edf", "bliss", "bliss-links"),
+        "format of the frames: edf; bliss, an HDF5 master with virtual datasets; bliss-links, with external "
+        "links",
+        default="edf",
+    )
     detx_size: int = _key(
         _SIMULATION, readers.count, "width of the simulated detector", unit="px", default=2048
     )
@@ -310,6 +316,20 @@ class Parameters:
         unit="counts",
         default=400.0,
     )
+    sim_detector: str = _key(
+        _SIMULATION,
+        readers.choice("ideal", "pco"),
+        "ideal: counts are photons, with sim_offset and sim_read_noise; pco: the camera of ID03, with its "
+        "gain, offset, noise, warm and hot pixels, bright rows at the edge",
+        default="ideal",
+    )
+    sim_exposure: float = _key(
+        _SIMULATION,
+        readers.positive,
+        "exposure, on which offset and noise of pco depend",
+        unit="s",
+        default=0.5,
+    )
     sim_offset: float = _key(
         _SIMULATION, readers.not_negative, "dark level of the detector", unit="counts", default=100.0
     )
@@ -319,7 +339,8 @@ class Parameters:
     sim_background: str | None = _key(
         _SIMULATION,
         readers.either("None", None, readers.text),
-        "folder and beginning of the names of the background frames",
+        "folder and beginning of the names of the background frames; in BLISS files these are entry 1.1, "
+        "whatever the name",
         default=None,
     )
     sim_background_frames: int = _key(_SIMULATION, readers.count, "number of background frames", default=10)
