@@ -19,6 +19,7 @@ _OFFSET, _OFFSET_PER_S = 102.5, 7.5
 _VARIANCE, _VARIANCE_PER_S = 6.3, 11.0
 _WARM_SHARE, _WARM_PER_S = 0.006, (10.0, 120.0)  # of the pixels; extra level, lowest and highest
 _HOT_SHARE, _HOT_PER_S = 0.0001, (1000.0, 40000.0)
+_HALO_WIDTH = 0.2  # of the shorter side of the image, rms
 _EDGE_ROWS, _EDGE = 16, 35.0  # first and last rows are brighter, most of all the outermost
 
 
@@ -50,10 +51,27 @@ class Detector:
         variance = _VARIANCE + _VARIANCE_PER_S * t + _GAIN * extra  # dark current has noise like light
         return cls(_GAIN, level, np.sqrt(variance), shape)
 
-    def detect(self, photons: Array, rng: np.random.Generator) -> NDArray[np.uint16]:
-        """What 16 bits hold of the photons (y, x)."""
-        counts = self.gain * photons + rng.normal(self.level, self.sigma, photons.shape)
+    def detect(
+        self, photons: Array, rng: np.random.Generator, more: Array | float = 0.0
+    ) -> NDArray[np.uint16]:
+        """What 16 bits hold of the photons (y, x), on more counts than the dark level."""
+        counts = self.gain * photons + rng.normal(self.level, self.sigma, photons.shape) + more
         return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+
+
+def left_over(params: Parameters, k: int) -> Array | float:
+    """Counts (y, x) of the k-th omega that no background frame shows: pedestal, halo and pattern."""
+    level, change = params.sim_pedestal
+    total: Array | float = level + change * np.sin(3.0 * np.pi * k / params.ang_steps[2])
+    n_y, n_x = shape = params.detz_size, params.detx_size
+    if params.sim_halo:
+        y, x = (np.arange(n) - (n - 1) / 2 for n in shape)
+        width = min(n_x, n_y) * _HALO_WIDTH
+        total = total + params.sim_halo * np.exp(-(x**2 + y[:, None] ** 2) / (2 * width**2))
+    if params.sim_pattern:
+        rng = np.random.default_rng([params.sim_seed, 6])
+        total = total + rng.exponential(params.sim_pattern, shape)
+    return total
 
 
 def frames_of_omega(
@@ -66,12 +84,13 @@ def frames_of_omega(
     params = simulation.params
     rng = np.random.default_rng([params.sim_seed, 2, k])
     tilt1, tilt2, omega = simulation.axes_deg
+    more = left_over(params, k)
     steps = np.array([step_of(axis) for axis in simulation.axes_deg])
     for i, j in np.ndindex(tilt1.size, tilt2.size):
         nominal = np.array([tilt1[i], tilt2[j], omega[k]])
         position = nominal + steps * rng.uniform(-params.sim_jitter, params.sim_jitter, 3)
         expected = expected_frame(simulation, *position)
-        yield position, detector.detect(rng.poisson(expected.T).astype(np.float64), rng)
+        yield position, detector.detect(rng.poisson(expected.T).astype(np.float64), rng, more)
 
 
 def dark_frames(params: Parameters, detector: Detector) -> Iterator[NDArray[np.uint16]]:
