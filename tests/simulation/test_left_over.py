@@ -1,4 +1,4 @@
-"""What no background frame shows: pedestal, halo and pattern of the simulation, and how recon3d.py takes them off."""
+"""What no background frame shows: pedestal, halo and pattern of the simulation, found again by recon3d.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.running import Run
 from tests.test_install import INIT
 
 MORE = """\
-ang_steps  [3,3,14]
+ang_steps  [5,5,14]
+ang_min  [-0.2,-0.2,0.]
+ang_max  [0.2,0.2,335.]
 sim_pedestal  [6,4]
 sim_halo  12
 sim_pattern  3
@@ -52,4 +54,4 @@ def test_frames_stand_on_it_and_recon3d_finds_it(
     found = level.pattern[None] + level.of_omega[:, None, None]
     expected = np.array([left_over(params, k).T for k in range(14)])
     assert np.abs(np.median(found - expected)) < 0.6
-    assert np.percentile(np.abs(found - expected), 90) < 2.0
+    assert np.percentile(np.abs(found - expected), 90) < 3.0
