@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 
-OUTPUT_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "float32": np.dtype("<f4")}
+OUTPUT_DTYPES: dict[str, np.dtype[Any]] = {
+    "uint16": np.dtype("<u2"),
+    "int16": np.dtype("<i2"),
+    "float32": np.dtype("<f4"),
+}
 
 
 @dataclass(frozen=True)
@@ -169,17 +173,18 @@ def to_output(
 ) -> tuple[NDArray[Any], PixelCounts]:
     """Pixels as they are stored, with the count of those that were cut off.
 
-    uint16 is rounded to the nearest integer and always clipped to 0 .. 65535; float32 is clipped
-    at 0 unless `clip` is false. NaN, a pixel that was not measured, stays NaN in float32 and becomes 0
-    in uint16, which has no other place for it.
+    Integers are rounded to the nearest and clipped to what their type holds: uint16 to 0 .. 65535, int16
+    to -32768 .. 32767, so that noise stays whole. float32 is clipped at 0 unless `clip` is false. NaN, a
+    pixel that was not measured, stays NaN in float32 and becomes 0 in integers, which have no other place
+    for it.
     """
     counts = PixelCounts(unmeasured=int(np.count_nonzero(np.isnan(pixels))))
-    if dtype.kind == "u":
-        largest = np.iinfo(dtype).max
+    if dtype.kind in "ui":
+        lowest, largest = np.iinfo(dtype).min, np.iinfo(dtype).max
         rounded = np.rint(np.nan_to_num(pixels) if counts.unmeasured else pixels)
-        counts.clipped_low = int(np.count_nonzero(rounded < 0))
+        counts.clipped_low = int(np.count_nonzero(rounded < lowest))
         counts.clipped_high = int(np.count_nonzero(rounded > largest))
-        return np.clip(rounded, 0, largest).astype(dtype), counts
+        return np.clip(rounded, lowest, largest).astype(dtype), counts
     if not clip:
         return pixels.astype(dtype), counts
     counts.clipped_low = int(np.count_nonzero(pixels < 0))

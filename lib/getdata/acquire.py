@@ -26,6 +26,7 @@ from .info import describe, summary
 from .overview import Overview
 from .pipeline import Background, Pipeline
 from .plan import GetdataParameters, Plan, make_plan
+from .scan_level import ScanBackground, left_in_array
 
 __all__ = ["GetdataParameters", "run", "summary"]
 
@@ -77,7 +78,7 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
             _warn(found)
         if comm.rank == 0:
             with store.writing(params.folder):
-                _write_the_rest(params, plan, cells, info, overview)
+                _write_the_rest(params, plan, cells, info, overview, background)
     return comm.bcast(info)
 
 
@@ -133,17 +134,22 @@ def _write_the_rest(
     cells: NDArray[np.int64],
     info: dict[str, Any],
     overview: Overview | None,
+    background: Background,
 ) -> None:
     """Write everything but the array, and let the result appear. cells are those that were measured."""
     measured = np.zeros(plan.grid.shape, dtype=bool)
     measured.flat[cells] = True
     store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
+    left, found = left_in_array(params.temporary)
+    if overview is not None:
+        found = overview.warnings() + found
+    info["warnings"] = [*info["warnings"], *found]
+    info["background"]["left"] = None if left.level is None else round(left.level.mean, 3)
+    _warn(found)
     if overview is not None:
         from . import page  # matplotlib is for rank 0 alone
 
-        found = overview.warnings()
-        info["warnings"] = [*info["warnings"], *found]
-        _warn(found)
-        page.write(params.temporary / store.REPORT, info, overview)
+        taken = background.level if isinstance(background, ScanBackground) else None
+        page.write(params.temporary / store.REPORT, info, overview, taken, left.level)
     store.write_info(params.temporary, info)
     store.publish(params.temporary, params.folder, params.files)

@@ -15,9 +15,10 @@ from ..frames.sources import RoiReader
 from ..parallel.communicator import Comm, add_up, check_alarm, together
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
-from .cleaning import darkest_frames, with_beam
+from .cleaning import darkest_frames
 from .pipeline import Background, PositionReader
-from .plan import GetdataParameters, Plan
+from .plan import FROM_THE_SCAN, GetdataParameters, Plan
+from .scan_level import ScanBackground, find_scan_level, frames_with_beam
 
 _PIXELS_AT_ONCE = 1 << 22  # of all background frames, held at once by a rank
 
@@ -41,8 +42,7 @@ class DarkestBackground:
 
     def __init__(self, plan: Plan, sums: NDArray[np.float64]) -> None:
         omegas = plan.omega_of_cell
-        currents = [[plan.frames[i].ring_current_ma for i in frames] for frames in plan.frames_of_cell]
-        lit = with_beam(sums, omegas, np.array([_has_current(c) for c in currents]))
+        lit = frames_with_beam(plan, sums)
         self.n_without_beam = int(np.count_nonzero(~lit))
         self._reader = PositionReader(plan)
         self._numbers: dict[int, NDArray[np.int64]] = {}
@@ -68,21 +68,13 @@ class DarkestBackground:
         return self._last[1]
 
 
-def _has_current(currents_ma: list[float | None]) -> bool:
-    return all(c is not None and c > 0 for c in currents_ma)
-
-
 def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[Background, float | None]:
     """The background and its mean level in counts. Collective."""
-    if params.background == "darkest":
+    if params.background in FROM_THE_SCAN:
         reader = PositionReader(plan)
-        sums = survey(
-            plan,
-            comm,
-            lambda n: _intensity(reader.read(n)[0]),
-            "darkest frames",
-            params.quiet,
-        )
+        sums = survey(plan, comm, lambda n: _intensity(reader.read(n)[0]), "darkest frames", params.quiet)
+        if params.background == "scan":
+            return _of_scan(plan, sums, comm)
         with together(comm):
             darkest = DarkestBackground(plan, sums)
         if darkest.n_without_beam:
@@ -93,6 +85,16 @@ def find_background(params: GetdataParameters, plan: Plan, comm: Comm) -> tuple[
         return darkest, darkest.mean
     fixed = FixedBackground(_from_files(params.background, plan, comm) if plan.background else None)
     return fixed, fixed.mean
+
+
+def _of_scan(plan: Plan, sums: NDArray[np.float64], comm: Comm) -> tuple[Background, float | None]:
+    """The level that the darkest frames of all omegas show, found by rank 0."""
+    found: ScanBackground | None = None
+    with together(comm):
+        if comm.rank == 0:
+            found = find_scan_level(plan, sums)
+    background: Background = comm.bcast(found) or FixedBackground(None)
+    return background, None if found is None else found.mean
 
 
 def _intensity(pixels: NDArray[Any]) -> float:

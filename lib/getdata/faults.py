@@ -50,7 +50,7 @@ def pixel_warnings(counts: PixelCounts, blank: list[str], lost: list[str], dtype
     if counts.unmeasured:
         place = (
             "0 in dataarray.npy, as if they were dark (--dtype float32 keeps them apart)"
-            if dtype == "uint16"
+            if dtype != "float32"
             else "NaN in dataarray.npy"
         )
         found.append(

@@ -27,7 +27,9 @@ def unwrapped(omega: Values, step: float) -> Values:
     gaps = np.diff(np.append(circle, circle[0] + _TURN))
     largest = int(gaps.argmax())
     hole = float(gaps[largest])
-    if seam <= _NEXT_STEPS * step and hole >= max(_HOLE_DEG, _HOLE_STEPS * step, 2.0 * seam):
+    next_largest = float(np.partition(gaps, -2)[-2]) if gaps.size > 1 else 0.0
+    apart = max(step, next_largest)
+    if seam <= _NEXT_STEPS * step and hole >= max(_HOLE_DEG, _HOLE_STEPS * apart, 2.0 * seam):
         begin = float(circle[(largest + 1) % circle.size]) - 0.5 * min(hole, step)
         turns = np.floor((omega - begin) / _TURN)
         return np.asarray(omega - _TURN * (turns - _most_common(turns)))

@@ -111,7 +111,8 @@ def _add_cleaning(parser: argparse.ArgumentParser) -> None:
         "--background",
         default="mean",
         choices=BACKGROUNDS,
-        help="mean or median of the background files, or the two darkest frames of each omega",
+        help="mean or median of the background files; without such files darkest (the two darkest frames of "
+        "each omega) or scan (the level of each pixel and omega, as the darkest frames of all show it)",
     )
     add(
         "--hot-pixels",
@@ -137,8 +138,12 @@ def _add_cleaning(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("output").add_argument
-    add("--dtype", default="uint16", choices=tuple(OUTPUT_DTYPES), help="type of the array (default: uint16)")
-    add("--no-clip", action="store_true", help="keep negative values (with --dtype float32)")
+    add("--dtype", default="uint16", choices=tuple(OUTPUT_DTYPES), help="of the array (default: uint16)")
+    add(
+        "--no-clip",
+        action="store_true",
+        help="keep negative values (--dtype float32; int16 keeps them anyway)",
+    )
     add("--no-report", action="store_true", help="leave out getdata.html, the page with pictures of the scan")
     add("--overwrite", action="store_true", help="replace an existing result")
 

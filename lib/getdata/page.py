@@ -6,13 +6,26 @@ import html
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..page.pictures import draw_dark_level
 from ..page.skeleton import facts_list, page, picture_section, warnings_section
+from ..physics.dark import DarkLevel
 from . import pictures
 from .overview import Overview
 
 
-def write(path: Path, info: dict[str, Any], overview: Overview) -> None:
-    """Write the page from getdata.json's content and the overview."""
+def write(
+    path: Path,
+    info: dict[str, Any],
+    overview: Overview,
+    taken: DarkLevel | None = None,
+    left: DarkLevel | None = None,
+) -> None:
+    """Write the page from getdata.json's content and the overview.
+
+    taken is the dark level that --background scan took off, left the one on which the array still stands.
+    """
     n_all, n_missing = overview.plan.cells.size, len(info["missing_positions"])
     threshold = (info["cleaning"]["threshold"] or {}).get("counts")
     shrunk = f"Reduced {overview.shrink} x." if overview.shrink > 1 else ""
@@ -33,6 +46,7 @@ def write(path: Path, info: dict[str, Any], overview: Overview) -> None:
             "may be the grain's own.",
             pictures.draw_intensity(overview),
         ),
+        *_dark_levels(overview, taken, left),
         picture_section(
             "Tilt-summed images",
             f"One for each omega (degrees): the projection of the whole grain. It must stay inside. {shrunk}",
@@ -56,6 +70,22 @@ def write(path: Path, info: dict[str, Any], overview: Overview) -> None:
     ]
     title = Path(info["datadir"]).name + " / " + info["dataname"]
     path.write_text(page("getdata", title, info["datadir"], sections), encoding="utf-8")
+
+
+def _dark_levels(overview: Overview, taken: DarkLevel | None, left: DarkLevel | None) -> list[str]:
+    """What was taken off as the scan's own dark level, and what is left of it: maps, and along omega."""
+    omega = overview.plan.grid.axes[2].positions
+    sections = []
+    for title, text, level in (
+        ("Dark level taken off", "As the darkest frames of each omega show it.", taken),
+        ("Dark level left in the array", "recon3d.py finds it, too, and takes it off.", left),
+    ):
+        if level is not None and level.of_omega.size == omega.size:
+            pattern, of_omega = (values.astype(np.float64) for values in (level.pattern, level.of_omega))
+            figure = draw_dark_level(pattern, omega, of_omega + np.median(pattern))
+            about = f"{text} Left: of each pixel. Right: of the usual pixel at each omega. Counts."
+            sections.append(picture_section(title, about, figure))
+    return sections
 
 
 def _entries(uses: list[dict[str, Any]]) -> str:

@@ -35,7 +35,8 @@ from .retakes import choose_duplicates
 from .strays import stray_positions
 
 DUPLICATES = ("error", "first", "last", "mean")
-BACKGROUNDS = ("mean", "median", "darkest")
+BACKGROUNDS = ("mean", "median", "darkest", "scan")
+FROM_THE_SCAN = ("darkest", "scan")  # of these, without files
 _FEWEST_FOR_DARKEST = 3  # frames of an omega, two of which are the background
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 _MOST_ENTRIES = 40  # left out, that are printed one by one; getdata.json has all
@@ -166,11 +167,13 @@ def make_plan(params: GetdataParameters, comm: Comm) -> Plan:
 def check_parameters(params: GetdataParameters) -> None:
     """Find out before any work whether the options fit each other and the result can be written."""
     if params.clip is False and params.dtype != "float32":
-        raise Recon3DError("--no-clip", "negative values need --dtype float32")
+        raise Recon3DError("--no-clip", "is for --dtype float32 (int16 keeps negative values anyway)")
     if params.min_area is not None and params.threshold is None:
         raise Recon3DError("--min-area", "needs --threshold COUNTS, which says what is lit")
-    if params.background == "darkest" and params.has_background_files:
-        raise Recon3DError("--background darkest", "takes no background files; give - - for bgdir bgname")
+    if params.background in FROM_THE_SCAN and params.has_background_files:
+        raise Recon3DError(
+            f"--background {params.background}", "takes no background files; give - - for bgdir bgname"
+        )
     if min(params.imgsize) < 1:
         width, height = params.imgsize
         raise Recon3DError("imgsize", f"{width},{height}: both sides must be at least 1 pixel")
@@ -221,8 +224,8 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     chosen, retakes = choose_duplicates(
         grid, cells, roles, params.duplicates, data.labels, lambda i: frame_name(data.frames[i])
     )
-    if params.background == "darkest":
-        _check_enough_for_darkest(grid, cells)
+    if params.background in FROM_THE_SCAN:
+        _check_enough_dark_frames(grid, cells, params.background)
     frames = background.frames if background else []
     optics = optics_of(data.motors, data.notes.pixel_um(), params.bin)
     factors = None
@@ -286,13 +289,13 @@ def _other_sizes(frames: list[FrameInfo], usual: tuple[int, int]) -> dict[int, s
     }
 
 
-def _check_enough_for_darkest(grid: Grid, cells: NDArray[np.int64]) -> None:
+def _check_enough_dark_frames(grid: Grid, cells: NDArray[np.int64], how: str) -> None:
     """Raise Recon3DError where an omega has too few frames to take its background from them."""
     counts = np.bincount(cells % grid.shape[2], minlength=grid.shape[2])
     if counts.min() < _FEWEST_FOR_DARKEST:
         omega = grid.axes[2].positions[counts.argmin()]
         raise Recon3DError(
-            "--background darkest",
+            f"--background {how}",
             f"omega {omega:.6g} has {counts.min()} frames, the two darkest of which are the background; "
             f"it needs {_FEWEST_FOR_DARKEST} at least",
         )

@@ -101,3 +101,19 @@ def draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float
     plot.set_title("orientation key", fontsize=10)
     plot.set_xlabel("tilt1 (deg)")
     plot.set_ylabel("tilt2 (deg)")
+
+
+def draw_dark_level(pattern: Array, omega_deg: Array, level: Array) -> Figure:
+    """The dark level of each pixel (n_x, n_y), and of the usual one at each omega (n,), in counts."""
+    figure = Figure(figsize=(7.0, 2.6), layout="constrained")
+    image, curve = figure.subplots(1, 2, width_ratios=[1, 1.3])
+    low, high = np.percentile(pattern, [1.0, 99.0])
+    shown = image.imshow(pattern.T, origin="lower", cmap="viridis", vmin=low, vmax=max(high, low + 1.0))
+    image.set_xlabel("x (px)")
+    image.set_ylabel("y (px)")
+    figure.colorbar(shown, ax=image, label="counts")
+    curve.plot(omega_deg, level, ".-", color="#1f5f8b", markersize=3, linewidth=0.8)
+    curve.set_ylim(min(0.0, float(level.min()) * 1.1), max(1.0, float(level.max()) * 1.1))
+    curve.set_xlabel("omega (deg)")
+    curve.set_ylabel("counts")
+    return figure

@@ -88,10 +88,14 @@ class DarkLevel:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A level, None where there is none to take off; known is the share of the image that shows one."""
+    """A level, None where there is none to take off; known is the share of the image that shows one.
+
+    doubtful says that there is something, which is no level.
+    """
 
     level: DarkLevel | None
     known: float = 1.0
+    doubtful: bool = False
 
     @property
     def anywhere(self) -> bool:
@@ -137,8 +141,10 @@ def estimate(
     level = DarkLevel(pattern.astype(np.float32), change.astype(np.float32), sigma, signed)
     nothing = max(abs(level.mean), abs(level.largest) / 2.0) < max(_QUIET * sigma, BARELY)
     guessed = not signed and (level.mean < _DEEPEST * sigma or -_SURELY_MISSING * sigma < level.mean < 0.0)
-    if nothing or guessed or not _is_noise(frames_of, dark & known, level):
+    if nothing:
         return Estimate(None)
+    if guessed or not _is_noise(frames_of, dark & known, level):
+        return Estimate(None, doubtful=True)
     return Estimate(level, share)
 
 

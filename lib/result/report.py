@@ -22,7 +22,7 @@ from ..errors import Recon3DError
 from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_value
 from ..page import viewer
-from ..page.pictures import Body
+from ..page.pictures import Body, draw_dark_level
 from ..page.skeleton import facts_list, page, picture_section, warnings_section
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
@@ -129,7 +129,7 @@ def _dark_level(measurement: Measurement) -> list[str]:
             f"The counts on which the light stands, {low:.3g} to {high:.3g}: found in the darkest frames "
             "of each omega (or given by the key background), taken off before the reconstruction. Left: of "
             "each pixel. Right: of the usual pixel at each omega. Below zero too much was taken off before.",
-            lambda: pictures.draw_dark_level(
+            lambda: draw_dark_level(
                 level.pattern.astype(np.float64),
                 measurement.omega_deg,
                 level.of_omegas(measurement.omega_index).astype(np.float64),

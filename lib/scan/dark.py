@@ -71,7 +71,7 @@ def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
 
     Some frames decide whether a closer look is worth while.
     """
-    sample = _filled(sample_frames(scan, omegas))
+    sample = filled(sample_frames(scan, omegas))
     found = Estimate(None)
     enough = scan.shape[0] * scan.shape[1] >= _FEWEST_TILTS and omegas.size >= _FEWEST_OMEGAS
     if enough and worth_a_look(sample):
@@ -84,7 +84,7 @@ def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
     return found, float(np.percentile(sample, _BRIGHT)) - (level.mean if level else 0.0)
 
 
-def _filled(frames: NDArray[Any]) -> NDArray[Any]:
+def filled(frames: NDArray[Any]) -> NDArray[Any]:
     """With the median of their frame (n, n_x, n_y) for pixels that are NaN."""
     for frame in frames if frames.dtype.kind == "f" else ():
         known = np.isfinite(frame)
@@ -102,7 +102,7 @@ def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
             frames = np.empty((len(chosen[k]), *scan.shape[3:]), dtype=scan.dtype)
             for frame, (i, j) in zip(frames, chosen[k].tolist(), strict=True):
                 array.read_columns((i, j, int(omegas[k])), 0, frame)
-            return _filled(frames.astype(np.float32))
+            return filled(frames.astype(np.float32))
 
         return estimate(frames_of, omegas.size, scan.shape[3:], signed=signed)
 

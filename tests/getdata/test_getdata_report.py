@@ -59,10 +59,10 @@ def warnings(tmp_path: Path) -> str:
 
 def test_a_sound_scan_has_no_warnings_and_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
     scan(tmp_path / "scan", np.ones(12))
-    text = page(tmp_path)
+    text = page(tmp_path, "--background", "scan")
     assert warnings(tmp_path) == ""
     assert "No warnings" in text
-    assert text.count("data:image/png;base64,") == 6
+    assert text.count("data:image/png;base64,") == 7
     sources = re.findall(r"(?:src|href)=\"([^\"]*)", text)
     assert all(source.startswith("data:") for source in sources)
     assert not re.search(r"https?://|@import|url\(", text.split("</style>")[0])

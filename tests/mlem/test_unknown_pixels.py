@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib.mlem import map_kernels
-from lib.scan import setting
+from lib.scan import dark
 from lib.scan.bands import Bands
 from lib.scan.store import scan_of_arrays
 from tests import phantoms
@@ -66,11 +66,18 @@ def test_unknown_counts_are_taken_as_expected() -> None:
     counts = rng.poisson(expected).astype(np.float32)
     unknown = rng.random(expected.shape) < 0.2
     measured, owned = np.ones(7, np.float32), np.ones(20, np.bool_)
-    noise = [np.float32(v) for v in (1.5, 1.0, 1e-6)]
+    level, floor, variance = (np.float32(v) for v in (0.5, 0.0, 1.0))
     found = []
     for values in (counts, np.where(unknown, np.nan, counts).astype(np.float32)):
         ratio = expected.copy()
-        found.append((ratio, *map_kernels.compare(ratio, values, measured, owned, *noise)))
+        found.append(
+            (
+                ratio,
+                *map_kernels.compare(
+                    ratio, values, measured, owned, (level, floor, variance), np.float32(1e-6)
+                ),
+            )
+        )
     (whole, chi_whole, n_whole), (ratio, chi, n) = found
     np.testing.assert_array_equal(ratio[unknown], 1.0)
     np.testing.assert_array_equal(ratio[~unknown], whole[~unknown])
@@ -107,8 +114,8 @@ def test_the_noise_is_that_of_the_known_pixels() -> None:
     case = phantoms.make(read_noise=2.0)
     values = case.counts.astype(np.float32)
     axes = {"tilt1": case.tilt1, "tilt2": case.tilt2, "omega": case.omega}
-    whole = setting.noise_sample(scan_of_arrays(values, axes), np.arange(24))
+    whole = dark.sample_values(scan_of_arrays(values, axes), np.arange(24))
     here_and_there(values)
-    some = setting.noise_sample(scan_of_arrays(values, axes), np.arange(24))
+    some = dark.sample_values(scan_of_arrays(values, axes), np.arange(24))
     assert np.isfinite(some).all()
     assert some.size == pytest.approx(0.97 * whole.size, rel=0.01)
