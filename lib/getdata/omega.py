@@ -8,6 +8,7 @@ from .motor_table import Values
 
 _TURN = 360.0
 _HOLE_DEG, _HOLE_STEPS = 45.0, 3.0  # a part of the circle that was not scanned is larger than these
+_SAME_STEPS = 0.25  # positions that are closer than this are one
 _NEXT_STEPS = 1.5  # positions that are closer than this are neighbours
 
 
@@ -33,7 +34,7 @@ def unwrapped(omega: Values, step: float) -> Values:
         begin = float(circle[(largest + 1) % circle.size]) - 0.5 * min(hole, step)
         turns = np.floor((omega - begin) / _TURN)
         return np.asarray(omega - _TURN * (turns - _most_common(turns)))
-    if seam < 0.5 * step:
+    if seam < _SAME_STEPS * step:
         return np.asarray(omega - _TURN * np.floor((omega - low + 0.5 * step) / _TURN))
     return omega
 
