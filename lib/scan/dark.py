@@ -15,7 +15,7 @@ from .store import ARRAY, Scan
 
 _SHARE_OF_TILTS = 8  # one tilt in so many is looked at, the darkest ones of each omega
 _FEWEST, _MOST = 2, 16  # frames of an omega
-_COLUMNS = 16  # of each frame, whose sum tells how dark it is
+_COLUMNS = 8  # of each frame, whose sum tells how dark it is
 _FEWEST_TILTS = 7  # pairs, of which some can be dark
 _FEWEST_OMEGAS = 12  # at which what shines moves, and what is dark does not
 _SAMPLE = 64  # frames, spread over the scan
@@ -110,13 +110,14 @@ def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
 def _darkest(scan: Scan, array: Frames, omega: int) -> NDArray[np.int64]:
     """The pairs of tilts (n, 2) of the darkest frames of an omega, by some of their columns."""
     pairs = np.argwhere(scan.measured[:, :, omega])
-    some = np.unique(np.linspace(0, scan.shape[3] - 1, _COLUMNS).round().astype(int)).tolist()
-    column = np.empty((1, scan.shape[4]), dtype=scan.dtype)
+    n_x, n_y = scan.shape[3:]
+    some = np.unique(((np.arange(_COLUMNS) + 0.5) / _COLUMNS * n_x).astype(int)).tolist()
+    columns = np.empty((len(some), 1, n_y), dtype=scan.dtype)
     totals = np.zeros(len(pairs))
     for number, (i, j) in enumerate(pairs.tolist()):
-        for x in some:
+        for x, column in zip(some, columns, strict=True):
             array.read_columns((i, j, omega), x, column)
-            totals[number] += np.nansum(column, dtype=np.float64)
+        totals[number] = np.nansum(columns, dtype=np.float64)
     n = min(max(len(pairs) // _SHARE_OF_TILTS, _FEWEST), _MOST, len(pairs))
     return pairs[np.argsort(totals, kind="stable")[:n]]
 
