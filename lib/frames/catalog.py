@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from ..errors import Recon3DError
+from . import numbers
 from .hdf5 import SEPARATOR, cameras_of, get, opened
 
 _COMMAND = re.compile(r"\w*(scan|mesh|zap)\w*|s?ct", re.IGNORECASE)  # a first word that BLISS knows
@@ -93,14 +94,7 @@ def _shape(image: h5py.Dataset) -> tuple[int, int, int]:
 
 def text_of(item: Any) -> str:
     """A dataset of text on one line, empty if it is none."""
-    if not isinstance(item, h5py.Dataset) or item.size != 1:
-        return ""
-    try:
-        value = np.asarray(item[()]).item()
-    except (OSError, ValueError):
-        return ""
-    text = value.decode(errors="replace") if isinstance(value, bytes) else value
-    return " ".join(text.split()) if isinstance(text, str) else ""
+    return " ".join(numbers.text_of(item).split())
 
 
 def motor_names(entry: h5py.Group) -> frozenset[str]:

@@ -53,11 +53,6 @@ class Command:
         return int(np.prod([level[0].n for level in self.levels]))
 
     @property
-    def row_length(self) -> int:
-        """Frames of a row of the fastest motor."""
-        return self.levels[-1][0].n
-
-    @property
     def sweeps(self) -> dict[str, Sweep]:
         """The motors by name."""
         return {sweep.motor: sweep for level in self.levels for sweep in level}

@@ -41,11 +41,6 @@ class Positions:
     doubts: list[str] = field(default_factory=list)
 
 
-def motors_of(entry: h5py.Group, n_frames: int) -> dict[str, Values]:
-    """Positions of all motors (n_frames,): those that were scanned, and the fixed ones repeated."""
-    return positions_of(entry, n_frames).motors
-
-
 def positions_of(entry: h5py.Group, n_frames: int) -> Positions:
     """Positions of all motors of an entry, NaN where the file does not know them."""
     result = Positions()

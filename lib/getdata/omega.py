@@ -8,7 +8,7 @@ from .motor_table import Values
 
 _TURN = 360.0
 _HOLE_DEG, _HOLE_STEPS = 45.0, 3.0  # a part of the circle that was not scanned is larger than these
-_SAME_STEPS = 0.25  # positions that are closer than this are one
+_SAME_STEPS = 0.25  # positions that are closer than this are one; of the seam, scatter that explains it
 _NEXT_STEPS = 1.5  # positions that are closer than this are neighbours
 
 
@@ -29,12 +29,14 @@ def unwrapped(omega: Values, step: float) -> Values:
     largest = int(gaps.argmax())
     hole = float(gaps[largest])
     next_largest = float(np.partition(gaps, -2)[-2]) if gaps.size > 1 else 0.0
-    apart = max(step, next_largest)
-    if seam <= _NEXT_STEPS * step and hole >= max(_HOLE_DEG, _HOLE_STEPS * apart, 2.0 * seam):
+    usual = max(step, next_largest)
+    if seam <= _NEXT_STEPS * step and hole >= max(_HOLE_DEG, _HOLE_STEPS * usual, 2.0 * seam):
         begin = float(circle[(largest + 1) % circle.size]) - 0.5 * min(hole, step)
         turns = np.floor((omega - begin) / _TURN)
         return np.asarray(omega - _TURN * (turns - _most_common(turns)))
-    if seam < _SAME_STEPS * step:
+    apart = np.diff(np.sort(omega))
+    scatter = float(apart[apart < 0.5 * step].max(initial=0.0))  # of the read-back at one position
+    if seam < _SAME_STEPS * step or (seam < 0.5 * step and scatter > _SAME_STEPS * seam):
         return np.asarray(omega - _TURN * np.floor((omega - low + 0.5 * step) / _TURN))
     return omega
 
