@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import re
 import shlex
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import Recon3DError
-from .parallel.communicator import Comm, abort, together, world
+from .parallel import launchers
+from .parallel.communicator import Comm, LeftAlone, abort, together, world
 from .physics.geometry import TILT_FRAMES
 from .version import __version__
 
 _EXIT_ERROR = 1
+_LAST_WORDS_S = 2.0  # for the one process that speaks for all
 _BEGINS_LIKE_A_NUMBER = re.compile(r"-\.?\d")  # -4,20 is a value that is wrong, not an option
 
 
@@ -67,14 +74,25 @@ def _run(
     comm: Comm | None,
 ) -> int:
     """Parse on rank 0, work on all ranks, and turn errors into one line and an exit code."""
+    options, code, said = _parse(parser, argv)
+    if options is None and code == 0:  # --help and --version do without MPI
+        if launchers.rank() == 0:
+            print(said, end="", flush=True)
+        return code
     try:
         comm = world() if comm is None else comm
-    except Recon3DError as error:
-        return _fail(program, str(error), "")
-    options, code = _parse(parser, argv) if comm.rank == 0 else (None, 0)
+    except LeftAlone as error:
+        if error.speaks:
+            return _fail(program, str(error), "")
+        time.sleep(_LAST_WORDS_S)  # mpirun may end all when the first one ends
+        return _EXIT_ERROR
+    if comm.rank == 0:
+        sys.stderr.write(said)
+        sys.stderr.flush()
     options, code = comm.bcast((options, code))
     if options is None:
         return code
+    _end_on_sigterm()
     try:
         work(options, comm)
     except Recon3DError as error:  # all ranks have agreed on it
@@ -82,9 +100,12 @@ def _run(
             return _fail(program, str(error), traceback.format_exc() if options.debug else "")
         return _EXIT_ERROR
     except KeyboardInterrupt:
-        code = _fail(program, "interrupted", "")
+        if comm.rank == 0:
+            _fail(program, "interrupted", "")
+        else:
+            time.sleep(_LAST_WORDS_S)  # until rank 0 has cleaned up
         abort(comm)
-        return code
+        return _EXIT_ERROR
     except BrokenPipeError:
         return _EXIT_ERROR
     except Exception as error:
@@ -106,15 +127,24 @@ def _fail(program: str, line: str, trace: str) -> int:
     return _EXIT_ERROR
 
 
+def _end_on_sigterm() -> None:
+    """What a batch system sends before it kills ends a run as Ctrl-C does, which cleans up."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None
-) -> tuple[argparse.Namespace | None, int]:
+) -> tuple[argparse.Namespace | None, int, str]:
+    """The options, or the exit code and what the parser had to say."""
+    said = io.StringIO()
     try:
-        given = sys.argv[1:] if argv is None else argv
-        # options may stand between arguments of which some are left out
-        return (parser.parse_intermixed_args if "--list" in given else parser.parse_args)(given), 0
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            given = sys.argv[1:] if argv is None else argv
+            # options may stand between arguments of which some are left out
+            return (parser.parse_intermixed_args if "--list" in given else parser.parse_args)(given), 0, ""
     except SystemExit as stop:
-        return None, int(stop.code or 0)
+        return None, int(stop.code or 0), said.getvalue()
 
 
 def _parser(program: str, description: str) -> argparse.ArgumentParser:

@@ -24,8 +24,9 @@ from .cleaning import integral_factors
 from .faults import pixel_warnings
 from .info import describe, summary
 from .overview import Overview
+from .parameters import GetdataParameters
 from .pipeline import Background, Pipeline
-from .plan import GetdataParameters, Plan, make_plan
+from .plan import Plan, make_plan
 from .scan_level import ScanBackground, left_in_array
 
 __all__ = ["GetdataParameters", "run", "summary"]
