@@ -15,6 +15,7 @@ from .checks.trust import Checks
 from .initfile.parameters import Parameters
 from .mlem import iterate
 from .mlem import warmup as mlem_warmup
+from .parallel.claim import Claim, claimed
 from .parallel.communicator import Comm, together
 from .projection.jit import compile_first
 from .result import files
@@ -36,7 +37,22 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
     Without a report the result is not checked against the images either.
     """
     times = {"preparation": time.monotonic()}
-    setting = align(_prepare_on_all(params, comm, quiet=quiet), comm, quiet=quiet)
+    setting = _prepare_on_all(params, comm, quiet=quiet)
+    with claimed(files.claimed_file(params.folder), comm) as claim:
+        return _run(setting, comm, claim, times, quiet=quiet, report=report)
+
+
+def _run(
+    setting: Setting,
+    comm: Comm,
+    claim: Claim | None,
+    times: dict[str, float],
+    *,
+    quiet: bool,
+    report: bool,
+) -> list[str]:
+    """The work, which only one run at a time does for a result."""
+    setting = align(setting, comm, quiet=quiet)
     if report:
         setting = replace(setting, totals={})
     for warning in setting.warnings if comm.rank == 0 else ():
@@ -52,10 +68,11 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
 
     printed: list[str] = []
     with together(comm):
-        if comm.rank == 0:
+        if claim is not None:
+            claim.confirm()
             lines = files.summary(setting, result, comm.size, _seconds(times))
             files.write(setting, result, found, lines, report=report)
-            printed = files.printed(params.folder, lines, report=report)
+            printed = files.printed(setting.params.folder, lines, report=report)
     return printed
 
 

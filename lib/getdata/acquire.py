@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frames.pixels import OUTPUT_DTYPES, PixelCounts
+from ..parallel.claim import Claim, claimed
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.partition import block
 from ..parallel.progress import Progress
@@ -37,12 +38,16 @@ def run(params: GetdataParameters, comm: Comm) -> dict[str, Any]:
     plan = make_plan(params, comm)
     if comm.rank == 0:
         _warn(plan.warnings)
-    try:
-        return _make(params, plan, comm)
-    except BaseException:
-        if comm.rank == 0:
-            shutil.rmtree(params.temporary, ignore_errors=True)
-        raise
+    with together(comm):
+        if comm.rank == 0 and not params.temporary.exists():  # what a killed run left is removed first
+            store.check_room(params.folder.parent, _shape(params, plan), OUTPUT_DTYPES[params.dtype])
+    with claimed(params.folder, comm) as claim:
+        try:
+            return _make(params, plan, comm, claim)
+        except BaseException:
+            if claim is not None and claim.holds():
+                shutil.rmtree(params.temporary, ignore_errors=True)
+            raise
 
 
 def _warn(warnings: list[str]) -> None:
@@ -50,8 +55,12 @@ def _warn(warnings: list[str]) -> None:
         print(f"getdata: warning: {warning}", file=sys.stderr)
 
 
-def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
-    shape = (*plan.grid.shape, plan.roi.width // params.bin, plan.roi.height // params.bin)
+def _shape(params: GetdataParameters, plan: Plan) -> tuple[int, ...]:
+    return (*plan.grid.shape, plan.roi.width // params.bin, plan.roi.height // params.bin)
+
+
+def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None) -> dict[str, Any]:
+    shape = _shape(params, plan)
     with together(comm):
         if comm.rank == 0:
             shutil.rmtree(params.temporary, ignore_errors=True)
@@ -77,7 +86,8 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     with together(comm):
         if comm.rank == 0:
             _warn(found)
-        if comm.rank == 0:
+        if claim is not None:
+            claim.confirm()
             with store.writing(params.folder):
                 _write_the_rest(params, plan, cells, info, overview, background)
     return comm.bcast(info)

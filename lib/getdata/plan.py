@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from ..frames.pixels import FrameInfo, Roi
+from ..parallel.claim import refuse_if_claimed
 from ..parallel.communicator import Comm, together
 from ..scan import store
 from .belonging import EntryUse, choose_background, choose_scan, uses
@@ -142,6 +143,7 @@ def check_parameters(params: GetdataParameters) -> None:
     parent = Path(params.outputpath)
     if parent.exists() and not parent.is_dir():
         raise Recon3DError(params.outputpath, "is a file; outputpath must be a folder")
+    refuse_if_claimed(params.folder)
 
 
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:

@@ -89,9 +89,9 @@ def world() -> Comm:
 
 def _import_mpi() -> Any:
     """MPI of mpi4py, not started yet."""
-    import mpi4py
+    from mpi4py import rc
 
-    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    rc.initialize, rc.finalize = False, True
     with warnings.catch_warnings():  # mpi4py warns of some of what LeftAlone says
         warnings.filterwarnings("ignore", "suspicious MPI execution environment")
         from mpi4py import MPI

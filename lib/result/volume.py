@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from ..errors import Recon3DError
 from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_value, from_keys
+from ..parallel.claim import claimed
+from ..parallel.communicator import SerialComm
 from ..physics.colours import colour_range, orientation_rgb
 from ..version import __version__
 
@@ -81,11 +83,12 @@ class Volume:
     def save(self, path: str | Path) -> None:
         """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""
         part = Path(path).with_name(f".{Path(path).name}.part")
-        try:
-            write(part, self)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with claimed(Path(path), SerialComm()):
+            try:
+                write(part, self)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
     def _colour_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
         return colour_range(self.fields["tilt1"], self.fields["tilt2"], self.mask)

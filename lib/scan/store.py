@@ -58,6 +58,15 @@ def _reserve(path: Path, handle: int, n_bytes: int) -> None:
         raise Recon3DError(path, f"cannot be made ({reason}); the array needs {n_bytes / 1e9:.3g} GB")
 
 
+def check_room(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """How many bytes an array takes. Raises Recon3DError where there is no room for them in a folder."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if n_bytes > free:
+        raise Recon3DError(folder, f"{free / 1e9:.3g} GB are free, the array needs {n_bytes / 1e9:.3g} GB")
+    return n_bytes
+
+
 class ArrayFile:
     """An .npy file of shape (tilt1, tilt2, omega, x, y), read or written in pieces. Use in `with`."""
 
@@ -96,12 +105,7 @@ class ArrayFile:
     @classmethod
     def create(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Make the file, all zeros, without writing them; raises Recon3DError on a full disk or a quota."""
-        n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        free = shutil.disk_usage(path.parent).free
-        if n_bytes > free:
-            raise Recon3DError(
-                path.parent, f"{free / 1e9:.3g} GB are free, the array needs {n_bytes / 1e9:.3g} GB"
-            )
+        n_bytes = check_room(path.parent, shape, dtype)
         with path.open("wb") as stream:
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
