@@ -71,17 +71,19 @@ def world() -> Comm:
     if launchers.alone():
         return SerialComm()
     several = [launch for launch in launchers.found()[:1] if launch.is_one_of_several]
-    try:
-        MPI = _import_mpi()
-    except (ImportError, RuntimeError):  # RuntimeError: mpi4py found no MPI library
-        for launch in several:
-            raise LeftAlone(launch, f"mpi4py with an MPI library is not installed: {_INSTALL}") from None
-        return SerialComm()
-    if _can_start(MPI):
-        if not MPI.Is_initialized():
+    with warnings.catch_warnings():  # mpi4py warns of some of what LeftAlone says
+        warnings.filterwarnings("ignore", "suspicious MPI execution environment")
+        try:
+            MPI = _import_mpi()
+        except (ImportError, RuntimeError):  # RuntimeError: mpi4py found no MPI library
+            for launch in several:
+                raise LeftAlone(launch, f"mpi4py with an MPI library is not installed: {_INSTALL}") from None
+            return SerialComm()
+        can_start = _can_start(MPI)
+        if can_start and not MPI.Is_initialized():
             MPI.Init_thread()
-        if MPI.COMM_WORLD.Get_size() > 1:
-            return MPI.COMM_WORLD
+    if can_start and MPI.COMM_WORLD.Get_size() > 1:
+        return MPI.COMM_WORLD
     for launch in several:
         raise LeftAlone(launch, _what_to_type(launch, *MPI.get_vendor()))
     return SerialComm()
@@ -92,9 +94,8 @@ def _import_mpi() -> Any:
     from mpi4py import rc
 
     rc.initialize, rc.finalize = False, True
-    with warnings.catch_warnings():  # mpi4py warns of some of what LeftAlone says
-        warnings.filterwarnings("ignore", "suspicious MPI execution environment")
-        from mpi4py import MPI
+    from mpi4py import MPI
+
     return MPI
 
 
