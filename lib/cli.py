@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +92,17 @@ def _run(
     options, code = comm.bcast((options, code))
     if options is None:
         return code
-    _end_on_sigterm()
     try:
-        work(options, comm)
+        with _sigterm_interrupts():
+            work(options, comm)
     except Recon3DError as error:  # all ranks have agreed on it
         if comm.rank == 0:
             return _fail(program, str(error), traceback.format_exc() if options.debug else "")
         return _EXIT_ERROR
     except KeyboardInterrupt:
-        if comm.rank == 0:
-            _fail(program, "interrupted", "")
-        else:
-            time.sleep(_LAST_WORDS_S)  # until rank 0 has cleaned up
+        if comm.rank > 0:
+            time.sleep(_LAST_WORDS_S)  # rank 0 cleans up, and ends all; unless it goes on
+        _fail(program, "interrupted", "")
         abort(comm)
         return _EXIT_ERROR
     except BrokenPipeError:
@@ -127,10 +126,18 @@ def _fail(program: str, line: str, trace: str) -> int:
     return _EXIT_ERROR
 
 
-def _end_on_sigterm() -> None:
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
     """What a batch system sends before it kills ends a run as Ctrl-C does, which cleans up."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _parse(
