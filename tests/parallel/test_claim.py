@@ -265,7 +265,7 @@ try:
             print("working", flush=True)
         time.sleep(float(sys.argv[3]))
 except Recon3DError as error:
-    print(f"{comm.rank}: {error}", flush=True)
+    sys.stdout.write(f"{comm.rank}: {error}\\n")
 """
 
 
@@ -289,7 +289,7 @@ def test_all_ranks_of_the_second_run_are_told(result: Path, working: subprocess.
     for ranks in (1, 3):
         stdout, _ = hold(result, ranks, 0).communicate(timeout=30)
         lines = sorted(stdout.splitlines())
-        assert [line[:2] for line in lines] == [f"{rank}:" for rank in range(ranks)]
+        assert [line[:2] for line in lines] == [f"{rank}:" for rank in range(ranks)], stdout
         assert all(f"process {holder['pid']}" in line for line in lines)
 
 
