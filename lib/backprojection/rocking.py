@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.tilts import sample_to_lab_tilts
+from ..projection.jit import kernel
 from ..projection.kernels import _centre, _row
 from ..projection.views import Block, PixelSet, Views, kernel_arguments
 
@@ -38,7 +38,7 @@ _INDEPENDENT = 1.2  # omegas: the light of the others on the rays pulls the same
 _N_SUMS = 14
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _vote(  # type: ignore[no-untyped-def]
     votes, low, part, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
 ):
@@ -60,7 +60,7 @@ def _vote(  # type: ignore[no-untyped-def]
                     votes[v, s] += (np.float32(1.0) - part[k, s]) * values[i] + part[k, s] * values[i + 1]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _collect(  # type: ignore[no-untyped-def]
     sums, curves, waves, mu, window, far, limit,
     chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs,
