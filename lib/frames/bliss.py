@@ -18,7 +18,7 @@ from . import camera as cameras
 from .about import About
 from .current import ring_current_of
 from .edf_blocks import Frame
-from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
+from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, open_master, opened
 from .holdings import HELD, NEVER, Holdings, raw_segments
 from .links import explain, find_raw_file
 from .numbers import text_of
@@ -202,7 +202,7 @@ class RoiReader:
             self._close()
         if self._file is None or self._file.filename != info.path:
             self._close()
-            self._file = h5py.File(info.path, "r", locking=False)
+            self._file = open_master(info.path)
         if self._dataset is None or self._place != info.dataset:
             self._dataset, self._place, self._reads = self._file[info.dataset], info.dataset, 0
             self._block = np.empty((0, 0, 0))

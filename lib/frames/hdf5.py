@@ -13,22 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from .hdf5_file import BeingWrittenError, open_hdf5
 
 SEPARATOR = "::"  # between file and entry in the name of a unit
 
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[h5py.File]:
-    """The file, for reading; without a lock, so that others may write it. Raises Recon3DError."""
+    """The file, for reading. Raises Recon3DError."""
     if not Path(path).exists():
         raise Recon3DError(path, "no such file or folder")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = open_master(path)
+    except BeingWrittenError as error:
+        raise Recon3DError(path, str(error)) from error
     except OSError as error:
         reason = " ".join(str(error).split())
         raise Recon3DError(path, f"cannot be read as HDF5 ({reason}); copy it again") from error
     with file:
         yield file
+
+
+def open_master(path: str) -> h5py.File:
+    """A file for reading, also while its writer adds to it if it lets others read. Raises OSError."""
+    try:
+        return open_hdf5(path)
+    except BeingWrittenError:
+        return open_hdf5(path, swmr=True)
 
 
 def get(group: h5py.Group, name: str) -> Any:

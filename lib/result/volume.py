@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from ..frames.hdf5_file import open_hdf5
 from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_value, from_keys
 from ..parallel.claim import claimed
@@ -97,7 +98,7 @@ class Volume:
 def read(path: str | Path) -> Volume:
     """The grain of a file that `write` wrote. Raises Recon3DError."""
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             return _read(file, str(path))
     except FileNotFoundError:
         raise Recon3DError(path, "no such file; recon3d.py makes grain.vtkhdf") from None
@@ -128,7 +129,7 @@ def _read(file: h5py.File, where: str) -> Volume:
 def write(path: Path, volume: Volume) -> None:
     """Write the file (not atomic: give a temporary name and rename)."""
     center, radius = volume._colour_range()
-    with h5py.File(path, "w") as file:
+    with open_hdf5(path, "w") as file:
         vtk = file.create_group("VTKHDF")
         vtk.attrs["Version"] = np.array(_VTKHDF_VERSION, dtype="i8")
         vtk.attrs["Type"] = np.bytes_("ImageData")
