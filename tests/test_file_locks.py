@@ -206,11 +206,11 @@ def test_a_file_that_this_process_has_open(scans, tmp_path, locking, mode):
 
 
 def test_hdf5_files_are_opened_in_one_place():
-    """There is one call of h5py.File in the package, and it asks for no lock."""
+    """There is one call of h5py.File in the package, and it says what about locks."""
     calls = []
     for path in sorted((ROOT / "lib").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "h5py.File":
                 calls.append((path.name, ast.unparse(node)))
     assert [name for name, _ in calls] == ["hdf5_file.py"]
-    assert "locking=False" in calls[0][1]
+    assert "locking=locking" in calls[0][1]

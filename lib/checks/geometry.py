@@ -24,9 +24,12 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.geometry import voxel_axis
 from ..physics.tilts import Resolution
+from ..projection.jit import compile_first
+from ..projection.kernel_cache import hand_over
 from ..scan.align import Spots, fit_center, look
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark, prepare, work_out
+from .warmup import small_calls
 
 Array = NDArray[np.float64]
 
@@ -97,7 +100,9 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     with together(comm):
         if comm.rank == 0:
             prepared = prepare(params)
+            compile_first(small_calls(prepared), quiet=quiet)
     setting: Setting = comm.bcast(prepared)
+    hand_over(comm)
     dark = find_dark(setting.measurement, comm)
     spots = look(setting.measurement, dark, comm, quiet=quiet)
     scan = coarse.load(setting.measurement, dark, comm, **COARSE, everywhere=True)

@@ -110,7 +110,7 @@ class KernelCache(FunctionCache):
     def _name_of(self, key: Any) -> str:
         """Of the files; without the bytecode of the kernel, so that a changed one replaces its older self."""
         signature, target, _ = key
-        what = repr((numba.__version__, signature, target))
+        what = repr((numba.__version__, self._py_func.__module__, signature, target))
         return f"{self._impl.filename_base}.{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
@@ -143,21 +143,27 @@ class _Files(IndexDataCacheFile):
 
     def save(self, key: Any, code: bytes) -> None:
         name = self._data_name(1)
-        self._save_data(name, (_digest(key, code), code))  # first: who finds the index finds the code
+        self._save_data(name, (self._digest(key, code), code))  # first: who finds the index finds the code
         self._save_index({key: name})
 
     def load(self, key: Any) -> bytes | None:
-        name = self._load_index().get(key)
-        if name is None or not Path(self._data_path(name)).exists():
+        """The code; None where there is none, or an older source's. Raises of all kinds where it is torn."""
+        try:
+            with Path(self._index_path).open("rb") as stream:
+                version, (stamp, names) = pickle.load(stream), pickle.load(stream)  # noqa: S301 - our own
+            if version != numba.__version__:
+                raise ValueError(f"{self._index_path} is foreign")
+            if stamp != self._source_stamp or key not in names:
+                return None
+            digest, code = self._load_data(self._data_name(1))
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        digest, code = self._load_data(name)
-        if digest != _digest(key, code):
-            raise ValueError(f"{name} is torn, or another kernel's")
+        if digest != self._digest(key, code):
+            raise ValueError(f"{self._index_path} belongs to another code")
         return code
 
-
-def _digest(key: Any, code: bytes) -> bytes:
-    return hashlib.sha256(repr(key).encode() + code).digest()
+    def _digest(self, key: Any, code: bytes) -> bytes:
+        return hashlib.sha256(repr((self._index_name, self._source_stamp, key)).encode() + code).digest()
 
 
 def _stamp(function: Any, own: Any) -> tuple[Any, ...]:
