@@ -10,6 +10,7 @@ the combinations. Half of them need no work: a sample mirrored in its centre has
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,11 @@ from ..physics.geometry import voxel_axis
 from ..physics.tilts import Resolution
 from ..projection.jit import compile_first
 from ..projection.kernel_cache import hand_over
+from ..scan import warmup as scan_warmup
 from ..scan.align import Spots, fit_center, look
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark, prepare, work_out
-from .warmup import small_calls
+from . import warmup
 
 Array = NDArray[np.float64]
 
@@ -100,7 +102,8 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     with together(comm):
         if comm.rank == 0:
             prepared = prepare(params)
-            compile_first(small_calls(prepared), quiet=quiet)
+            calls = chain(scan_warmup.small_calls(prepared), warmup.small_calls(prepared))
+            compile_first(calls, quiet=quiet)
     setting: Setting = comm.bcast(prepared)
     hand_over(comm)
     dark = find_dark(setting.measurement, comm)
