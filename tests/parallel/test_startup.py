@@ -151,6 +151,7 @@ def test_the_users_own_number_counts(tmp_path):
 
 LIBRARY = """
 import os, sys
+os.environ.pop("KMP_DUPLICATE_LIB_OK", None)
 before = dict(os.environ)
 import recon3d_lib
 from recon3d_lib import load, reconstruct
@@ -160,6 +161,7 @@ try:
 except recon3d_lib.errors.Recon3DError:
     pass
 import numba
+os.environ.pop("KMP_DUPLICATE_LIB_OK", None)  # threadpoolctl sets it
 assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
 assert not numba.config.CACHE_DIR
 print("as it was")
