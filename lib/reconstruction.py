@@ -16,6 +16,7 @@ from .initfile.parameters import Parameters
 from .mlem import iterate
 from .mlem import warmup as mlem_warmup
 from .parallel.communicator import Comm, together
+from .parallel.crew import Crew, help_out
 from .projection.jit import compile_first
 from .result import files
 from .result.derived import add_derived
@@ -52,9 +53,12 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
 
     printed: list[str] = []
     with together(comm):
-        if comm.rank == 0:
+        if comm.rank != 0:
+            help_out(comm)
+            return printed
+        with Crew(comm) as crew:
             lines = files.summary(setting, result, comm.size, _seconds(times))
-            files.write(setting, result, found, lines, report=report)
+            files.write(setting, result, found, lines, crew, report=report)
             printed = files.printed(params.folder, lines, report=report)
     return printed
 

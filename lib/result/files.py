@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..checks.trust import Checks
 from ..errors import Recon3DError
+from ..parallel.crew import ALONE, Crew
 from ..physics.misorientation import neighbour_misorientation
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html")
+_IN_ARRAY = ("tilt1", "tilt2", "completeness")  # of grain_ang.npy
 _LABEL_WIDTH = 13
 
 
@@ -39,7 +41,13 @@ def check_folder(folder: Path) -> None:
 
 
 def write(
-    setting: Setting, result: Result, checks: Checks, lines: dict[str, str], *, report: bool = True
+    setting: Setting,
+    result: Result,
+    checks: Checks,
+    lines: dict[str, str],
+    crew: Crew = ALONE,
+    *,
+    report: bool = True,
 ) -> None:
     """Write all files under temporary names, then rename them. lines sum the result up, for the report."""
     from . import volume  # rank 0 alone needs HDF5 and matplotlib
@@ -48,10 +56,9 @@ def write(
     names = result_files(report)
     temporary = [folder / f".{name}.part" for name in names]
     try:
-        with temporary[0].open("wb") as stream:
-            np.save(stream, np.stack([result.fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
+        _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
         grain = describe(setting, result, checks)
-        volume.write(temporary[1], grain)
+        volume.write(temporary[1], grain, crew)
         if report:
             from . import report as page
 
@@ -63,6 +70,17 @@ def write(
     finally:
         for part in temporary:
             part.unlink(missing_ok=True)
+
+
+def _write_array(path: Path, fields: list[Array]) -> None:
+    """The fields (n_x, n_y, n_z) as an .npy file (n_x, n_y, n_z, n_fields), a layer of x at a time."""
+    shape = (*fields[0].shape, len(fields))
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "<f8", "fortran_order": False, "shape": shape}
+        )
+        for x in range(shape[0]):
+            stream.write(np.stack([field[x] for field in fields], axis=-1).astype("<f8", copy=False).data)
 
 
 def result_files(report: bool) -> tuple[str, ...]:
