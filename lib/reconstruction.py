@@ -17,6 +17,7 @@ from .mlem import iterate
 from .mlem import warmup as mlem_warmup
 from .parallel.communicator import Comm, together
 from .parallel.crew import Crew, help_out
+from .parallel.messages import broadcast
 from .projection.jit import compile_first
 from .result import files
 from .result.derived import add_derived
@@ -72,8 +73,7 @@ def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool) -> Setting:
             files.check_folder(params.folder)
             of_method = mlem_warmup if params.method == "mlem" else backprojection_warmup
             compile_first(of_method.small_calls(prepared), quiet=quiet)
-    setting: Setting = comm.bcast(prepared)
-    return setting
+    return broadcast(comm, prepared)  # type: ignore[return-value]
 
 
 def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:

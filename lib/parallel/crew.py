@@ -116,9 +116,9 @@ class Crew:
             self._failed = True
             return
         ends = receive_array(self._comm, np.empty(n_parts, dtype=np.int64), rank).tolist()
-        whole = memoryview(receive_array(self._comm, np.empty(n_bytes, dtype=np.uint8), rank))
+        whole = receive_array(self._comm, np.empty(n_bytes, dtype=np.uint8), rank)
         self._done[number] = [
-            bytes(whole[start:end]) for start, end in zip([0, *ends], ends, strict=False)
+            whole[start:end].tobytes() for start, end in zip([0, *ends], ends, strict=False)
         ]
 
 

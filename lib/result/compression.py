@@ -32,9 +32,7 @@ def chunk_sides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-(-n // -(-n // _LONGEST)) if n else 1 for n in shape)
 
 
-def compress_slab(
-    sides: tuple[int, int, int], dtype: str, values: NDArray[Any]
-) -> Iterator[bytes]:
+def compress_slab(sides: tuple[int, int, int], dtype: str, values: NDArray[Any]) -> Iterator[bytes]:
     """The chunks of values (n_x, n_y, n_z, ...) that lie side by side in y and z, see `chunk_places`.
 
     sides are those of a chunk along x, y, z; n_x is at most that of one chunk. The chunks have the axes
@@ -60,11 +58,13 @@ def compress_colours(
     tilt2: NDArray[Any],
 ) -> Iterator[bytes]:
     """The chunks of the colours of orientations, see `orientation_rgb`."""
-    colours = orientation_rgb(tilt1, tilt2, center, radius, tilt1_alone=tilt1_alone)
+    colours = np.empty((*tilt1.shape, 3), dtype=np.uint8)
+    for layer, a, b in zip(colours, tilt1, tilt2, strict=True):
+        layer[:] = orientation_rgb(a, b, center, radius, tilt1_alone=tilt1_alone)
     return compress_slab(sides, "u1", colours)
 
 
-def chunk_places(sides: tuple[int, int, int], x: int, shape: tuple[int, ...]) -> Places:
+def chunk_places(sides: tuple[int, ...], x: int, shape: tuple[int, ...]) -> Places:
     """Where the chunks of the slab that begins at x lie in the dataset, in the order of `compress_slab`."""
     _, n_y, n_z = shape
     return [(z, y, x) for z, y in product(range(0, n_z, sides[2]), range(0, n_y, sides[1]))]
@@ -81,7 +81,7 @@ def compressed(chunk: NDArray[Any]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _constant(item: bytes, n: int) -> bytes:
-    return zlib.compress(np.repeat(np.frombuffer(item, dtype=np.uint8), n), _LEVEL)
+    return zlib.compress(np.repeat(np.frombuffer(item, dtype=np.uint8), n).data, _LEVEL)
 
 
 def _stream(planes: NDArray[np.uint8]) -> bytes:
@@ -91,10 +91,10 @@ def _stream(planes: NDArray[np.uint8]) -> bytes:
         rows = len(list(group))
         deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         last = n + rows == len(planes)
-        parts.append(deflate.compress(planes[n : n + rows].reshape(-1)))
+        parts.append(deflate.compress(planes[n : n + rows].reshape(-1).data))
         parts.append(deflate.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH))
         n += rows
-    parts.append(zlib.adler32(planes.reshape(-1)).to_bytes(4, "big"))
+    parts.append(zlib.adler32(planes.reshape(-1).data).to_bytes(4, "big"))
     return b"".join(parts)
 
 

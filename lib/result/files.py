@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..parallel.crew import ALONE, Crew
-from ..physics.misorientation import neighbour_misorientation
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
+from .derived import misorientation
 
 if TYPE_CHECKING:
     from .volume import Volume
@@ -57,7 +57,7 @@ def write(
     temporary = [folder / f".{name}.part" for name in names]
     try:
         _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
-        grain = describe(setting, result, checks)
+        grain = describe(setting, result, checks, crew)
         volume.write(temporary[1], grain, crew)
         if report:
             from . import report as page
@@ -76,9 +76,7 @@ def _write_array(path: Path, fields: list[Array]) -> None:
     """The fields (n_x, n_y, n_z) as an .npy file (n_x, n_y, n_z, n_fields), a layer of x at a time."""
     shape = (*fields[0].shape, len(fields))
     with path.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(
-            stream, {"descr": "<f8", "fortran_order": False, "shape": shape}
-        )
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
         for x in range(shape[0]):
             stream.write(np.stack([field[x] for field in fields], axis=-1).astype("<f8", copy=False).data)
 
@@ -88,7 +86,7 @@ def result_files(report: bool) -> tuple[str, ...]:
     return RESULT_FILES if report else RESULT_FILES[:2]
 
 
-def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
+def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALONE) -> Volume:
     """The result with its units and origin, ready to be written."""
     from . import volume
 
@@ -112,7 +110,7 @@ def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
         spacing_um=spacing,
         axes_um=setting.projector.volume.axes_um,
-        fields=fields | {"kam": neighbour_misorientation(fields["tilt1"], fields["tilt2"], mask)},
+        fields=fields | {"kam": misorientation(fields["tilt1"], fields["tilt2"], mask, crew)},
         mask=mask,
         parameters=params,
         attributes=attributes,
