@@ -99,7 +99,7 @@ def _stream(planes: NDArray[np.uint8]) -> bytes:
 
 
 def _has_pattern(plane: NDArray[np.uint8]) -> bool:
-    """Whether a plane is worth compressing, from the entropy of some of it."""
+    """Whether a plane is worth compressing, from how often each byte comes in some of it."""
     some = plane[:: max(1, plane.size // _SAMPLE)]
     counts = np.bincount(some)
     share = counts[counts > 0] / some.size
