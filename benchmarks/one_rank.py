@@ -16,7 +16,6 @@ from lib.parallel.communicator import world
 
 from .counting import CountingComm
 
-
 if __name__ == "__main__":
     comm = CountingComm(world())
     code = recon3d([*sys.argv[2:]], comm)

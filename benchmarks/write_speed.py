@@ -73,7 +73,9 @@ def one(n: int, kind: str, folder: Path, page: bool) -> None:
     comm = world()
     setting = make_setting(n, folder, "backprojection" if kind == "full" else "mlem")
     if comm.rank != 0:
+        cpu = time.process_time()
         help_out(comm)
+        comm.gather(time.process_time() - cpu)
         return
     result = make_result(n, kind == "full")
     values = sum(v.nbytes for v in result.fields.values()) + result.mask.nbytes + 8 * n**3  # and kam
@@ -81,7 +83,8 @@ def one(n: int, kind: str, folder: Path, page: bool) -> None:
     start, cpu = time.monotonic(), time.process_time()
     with Crew(comm) as crew:
         files.write(setting, result, Checks(), {"volume": "synthetic"}, crew, report=page)
-    facts = {"seconds": time.monotonic() - start, "cpu": time.process_time() - cpu, "result": values}
+    took = time.monotonic() - start
+    facts = {"seconds": took, "cpu": comm.gather(time.process_time() - cpu), "result": values}
     sizes = {p.name: p.stat().st_size for p in folder.iterdir()}
     print(json.dumps(facts | {"peak": _peak(), "sizes": sizes}))
 
@@ -122,9 +125,10 @@ def main() -> None:
                     raise SystemExit(ran.stderr)
                 facts = json.loads(ran.stdout)
             size = sum(facts["sizes"].values())
-            rows.append([kind, ranks, f"{facts['seconds']:.1f}", f"{facts['cpu']:.1f}"])
+            rows.append([kind, ranks, f"{facts['seconds']:.1f}"])
+            rows[-1].append(", ".join(f"{cpu:.1f}" for cpu in facts["cpu"]))
             rows[-1] += [f"{facts[key] / 1e9:.2f}" for key in ("result", "peak")] + [f"{size / 1e9:.2f}"]
-    print(table(["result", "ranks", "s", "CPU s of rank 0", "result GB", "peak GB", "files GB"], rows))
+    print(table(["result", "ranks", "s", "CPU s of each", "result GB", "peak GB", "files GB"], rows))
 
 
 if __name__ == "__main__":
