@@ -13,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from benchmarks import paper_scan
 from benchmarks.common import INIT, ROOT, best, table
-from benchmarks.one_rank import WAYS
 from lib.backprojection.sums import Backprojection
 from lib.initfile.parse import read_initfile
 from lib.projection.views import PixelSet, pixel_boxes, project
@@ -169,7 +170,7 @@ def process_section(init: Path, ranks: list[int], mlem_ranks: list[int], n_repea
     for (name, n), repeats in runs.items():
         wall, facts = min(repeats, key=lambda run: run[0])
         walls = ", ".join(f"{run[0]:.1f}" for run in repeats)
-        totals = {key: sum(fact[key] for fact in facts) for key in facts[0]}
+        totals = {key: sum(fact[key] for fact in facts) for key in facts[0] if key != "traffic"}
         cpu = totals["cpu_s"] / n
         first.append(
             [
@@ -192,7 +193,7 @@ def process_section(init: Path, ranks: list[int], mlem_ranks: list[int], n_repea
                 f"{min(found[0]['stated_s'] for _, found in repeats):.1f}",
             ]
         )
-        third.append([f"{name}, {n}", *(f"{totals[f'received_{way}'] / 1e6:.1f}" for way in WAYS)])
+        third += [[f"{name}, {n}", place, f"{sent / 1e6:.1f}"] for place, sent in sent_by_place(facts)]
     wall, facts = with_report
     cpu = sum(fact["cpu_s"] for fact in facts) / len(facts)
     ratios = [f"{by_omega[0] / wall:.0f}", f"{by_omega[1] / cpu:.0f}"]
@@ -214,9 +215,18 @@ def process_section(init: Path, ranks: list[int], mlem_ranks: list[int], n_repea
             "",
             table(head, second),
             "",
-            table(["received, all ranks (MB)", *WAYS], third),
+            table(["ranks", "function", "sent by all (MB)"], third),
         ]
     )
+
+
+def sent_by_place(facts: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The bytes that all ranks sent, pickled or not, by the function that sent them, the most first."""
+    sent: Counter[str] = Counter()
+    for fact in facts:
+        for counts in fact["traffic"].values():
+            sent.update({place: n_bytes for place, (_, n_bytes, _) in counts.items()})
+    return [(place, n_bytes) for place, n_bytes in sent.most_common() if n_bytes > 1e5]
 
 
 def main(arguments: list[str] | None = None) -> str:

@@ -19,6 +19,8 @@ from .mlem import iterate
 from .mlem import warmup as mlem_warmup
 from .parallel.claim import Claim, claimed
 from .parallel.communicator import Comm, together
+from .parallel.crew import Crew, help_out
+from .parallel.messages import broadcast
 from .projection.jit import compile_first
 from .projection.kernel_cache import hand_over
 from .result import files
@@ -76,10 +78,13 @@ def _run(
 
     printed: list[str] = []
     with together(comm):
-        if claim is not None:
-            claim.confirm()
+        if claim is None:
+            help_out(comm)
+            return printed
+        claim.confirm()
+        with Crew(comm) as crew:
             lines = files.summary(setting, result, comm.size, _seconds(times))
-            files.write(setting, result, found, lines, report=report)
+            files.write(setting, result, found, lines, crew, report=report)
             printed = files.printed(setting.params.folder, lines, report=report)
     return printed
 
@@ -94,7 +99,7 @@ def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool, report: bool
             calls = WARMUPS[params.method](prepared)
             calls_of_checks = checks_warmup.small_calls(prepared) if report else ()
             compile_first(chain(calls, calls_of_checks), quiet=quiet)
-    setting: Setting = comm.bcast(prepared)
+    setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
     hand_over(comm)
     return setting
 

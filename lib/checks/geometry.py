@@ -21,6 +21,7 @@ from ..mlem.coarse import CoarseScan, Trial
 from ..mlem.expectation import Model
 from ..mlem.maps import Maps
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import broadcast, collect_everywhere
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.geometry import voxel_axis
@@ -104,7 +105,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             prepared = prepare(params)
             calls = chain(scan_warmup.small_calls(prepared), warmup.small_calls(prepared))
             compile_first(calls, quiet=quiet)
-    setting: Setting = comm.bcast(prepared)
+    setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
     hand_over(comm)
     dark = find_dark(setting.measurement, comm)
     spots = look(setting.measurement, dark, comm, quiet=quiet)
@@ -134,7 +135,7 @@ def judge_all(
             verdicts.append(judge(setting, everyone[k], spots, scan))
             progress.advance()
             check_alarm(comm)
-    return [verdict for part in comm.allgather(verdicts) for verdict in part]
+    return [verdict for part in collect_everywhere(comm, verdicts) for verdict in part]
 
 
 def candidates(measurement: Measurement) -> list[Candidate]:

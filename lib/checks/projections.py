@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import broadcast, collect, collect_everywhere
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
 from ..projection import kernels
@@ -55,7 +56,7 @@ class Comparison:
     the prediction; residual (n,) is what the prediction leaves unexplained of the image beyond the noise
     of the photons: 0 nothing, 1 everything (the ratio of root mean squares); NaN where nothing is lit.
     shift_px (n, 2) is how far the image lies from the prediction; across is the unit vector in the image
-    normal to the projected rotation axis. shown are some of the images.
+    normal to the projected rotation axis. shown are some of the images, on rank 0 only.
     """
 
     omega_deg: Array
@@ -100,15 +101,15 @@ class Comparison:
 def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False) -> Comparison:
     """Project the density (n_x, n_y, n_z) of rank 0, in any unit, at every omega. Collective.
 
-    Other ranks may give anything; the result is the same on every rank, for any number of ranks.
+    Other ranks may give anything; the result is the same on every rank (but for `shown`), for any number of
+    ranks.
     """
     n_omega = setting.measurement.n_omega
     projector = _Projector(setting, density, comm)
     mine = len(block(n_omega, comm.size, comm.rank))
     show = comm.rank == 0 and not quiet
     with Progress("projections", mine, "omegas", overall=n_omega, visible=show) as progress:
-        rows = projector.each(range(n_omega), projector.statistics, progress)
-        statistics = np.array(rows)
+        statistics = np.array(projector.each(range(n_omega), projector.statistics, progress))
         scale = statistics[:, 3].sum() / max(statistics[:, 4].sum(), 1e-30)
         omega_deg = setting.measurement.omega_deg
         residual = _residual(statistics, scale)
@@ -116,6 +117,7 @@ def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False
         shown = projector.each(
             chosen,
             lambda k, m, p: Shown(float(omega_deg[k]), m, (scale * p).astype(np.float32), projector.bin),
+            everywhere=False,
         )
     along = setting.projector.views.matrix[:, :, setting.projector.axis].mean(axis=0)
     across = np.array([-along[1], along[0]]) / np.hypot(*along)
@@ -166,8 +168,10 @@ class _Projector:
         numbers: Sequence[int],
         work: Callable[[int, Image, Image], T],
         progress: Progress | None = None,
+        *,
+        everywhere: bool = True,
     ) -> list[T]:
-        """work(k, measured, predicted) of the omegas with these numbers, on every rank. Collective."""
+        """work(k, measured, predicted) of omegas given by number, on all ranks or on rank 0. Collective."""
         comm, results = self.comm, []
         n_images = max(1, _IMAGES_BYTES // (4 * self.shape[0] * self.shape[1] + 1))
         with Bands(self.setting.measurement.scan, self.setting.measurement.omega_index) as bands:
@@ -181,7 +185,8 @@ class _Projector:
                         if progress:
                             progress.advance()
                         check_alarm(comm)
-                results += [result for share in comm.allgather(done) for result in share]
+                found = (collect_everywhere if everywhere else collect)(comm, done)
+                results += [result for share in found for result in share]
         return results
 
     def statistics(self, k: int, measured: Image, predicted: Image) -> tuple[float, ...]:
@@ -218,7 +223,7 @@ class _Projector:
         comm, grid = self.comm, self.setting.projector.volume.axes_um
         for start in range(0, comm.bcast(self.places.size), _VOXELS_AT_ONCE):
             here = self.places[start : start + _VOXELS_AT_ONCE]
-            here, values = comm.bcast((here, self.values[here].astype(np.float32)))
+            here, values = broadcast(comm, (here, self.values[here].astype(np.float32)))
             ijk = np.unravel_index(here, self.setting.projector.volume.shape)
             xyz_um = np.column_stack([axis[i] for axis, i in zip(grid, ijk, strict=True)])
             yield xyz_um, values[:, None]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..errors import Recon3DError
 from ..frames.pixels import background_level, mask_unmeasured
 from ..frames.sources import RoiReader
-from ..parallel.communicator import Comm, add_up, check_alarm, together
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import add_up, broadcast, collect_everywhere
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
 from .cleaning import darkest_frames
@@ -94,7 +95,7 @@ def _of_scan(plan: Plan, sums: NDArray[np.float64], comm: Comm) -> tuple[Backgro
     with together(comm):
         if comm.rank == 0:
             found = find_scan_level(plan, sums)
-    background: Background = comm.bcast(found) or FixedBackground(None)
+    background: Background = broadcast(comm, found) or FixedBackground(None)
     return background, None if found is None else found.mean
 
 
@@ -134,4 +135,4 @@ def _from_files(statistic: str, plan: Plan, comm: Comm) -> Level:
             stack = np.stack([mask_unmeasured(reader.read(info)).copy() for info in plan.background])
             parts.append(background_level(stack, statistic))
             check_alarm(comm)
-    return np.concatenate(comm.allgather(np.concatenate(parts)))
+    return np.concatenate(collect_everywhere(comm, np.concatenate(parts)))

@@ -13,6 +13,7 @@ from ..errors import Recon3DError
 from ..frames.pixels import FrameInfo
 from ..frames.sources import HeaderReader, find_units, unit_name
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import collect
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from .belonging import Chosen, gather, own_names
@@ -144,7 +145,7 @@ def scan_headers(
             entries.append((reader.about(units[number]), len(frames) - n_frames, problems[n_problems:]))
             progress.advance()
             check_alarm(comm)
-    parts = comm.gather((frames, table.arrays(), problems, entries, cut, reader.notes, entry))
+    parts = collect(comm, (frames, table.arrays(), problems, entries, cut, reader.notes, entry))
     if comm.rank != 0:
         return None
     infos = [info for part in parts for info in part[0]]

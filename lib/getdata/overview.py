@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..parallel.communicator import Comm, add_up
+from ..parallel.communicator import Comm
+from ..parallel.messages import add_up
 from .headers import frame_name
 from .plan import Plan
 from .repeats import find_repeats

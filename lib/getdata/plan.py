@@ -17,6 +17,7 @@ from ..errors import Recon3DError
 from ..frames.pixels import FrameInfo, Roi
 from ..parallel.claim import refuse_if_claimed
 from ..parallel.communicator import Comm, together
+from ..parallel.messages import broadcast
 from ..scan import store
 from .belonging import EntryUse, choose_background, choose_scan, uses
 from .cleaning import current_factors
@@ -107,8 +108,7 @@ def make_plan(params: GetdataParameters, comm: Comm) -> Plan:
     with together(comm):
         if comm.rank == 0 and data is not None:
             plan = _decide(params, data, background)
-    decided: Plan = comm.bcast(plan)
-    return decided
+    return broadcast(comm, plan)  # type: ignore[return-value]
 
 
 def check_parameters(params: GetdataParameters) -> None:

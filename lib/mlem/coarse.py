@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import collect, collect_everywhere
 from ..parallel.partition import block
 from ..physics.noise import Dark
 from ..physics.tilts import OrientationGrid, Resolution
@@ -80,14 +81,14 @@ def load(
         _small(axis, [step]) / step for axis, step in zip(measurement.relative_axes_deg(), steps, strict=True)
     )
     measured = [measurement.scanned(k).reshape(measurement.scanned_shape) for k in chosen]
-    parts = comm.allgather(images) if everywhere else comm.gather(images)
+    parts = (collect_everywhere if everywhere else collect)(comm, images)
     n_summed = factor**2 * steps[0] * steps[1] * measurement.n_summed
     return CoarseScan(
         chosen=chosen,
         factor=factor,
         shape=(n_x // factor, n_y // factor),
         axes_deg=(axis1, axis2),
-        images=[image for part in parts or () for image in part],
+        images=[image for part in parts for image in part],
         measured=[_small(m.astype(int), steps).ravel() == steps[0] * steps[1] for m in measured],
         dark=dark.times(n_summed),
     )

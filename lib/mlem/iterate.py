@@ -25,7 +25,7 @@ from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection import kernels
 from ..projection.projector import Projector
 from ..scan.bands import Bands
-from ..scan.gather import NOTHING, Result, gather_volume
+from ..scan.gather import NOTHING, Result, gather_completeness, gather_field
 from ..scan.hull import Hull, Look, find_hull
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
@@ -90,11 +90,13 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         refinement = refinement_for(measurement, resolution)
         maps, misfits = _iterate(setting, model, resolution, refinement, exchange, comm, quiet)
     readings = _read(measurement, projector, hull, shares, voxels, maps, refinement, comm)
-    volumes = gather_volume(projector, hull, measurement.n_omega, READINGS, readings, shares, comm)
-    if comm.rank != 0:
+    model = replace(model, views=model.views[:1])
+    del maps, exchange  # with the counts of all pixels, before the volumes need room
+    found = _gather(projector, hull, readings, shares, comm)
+    complete = gather_completeness(projector, hull, measurement.n_omega, comm)
+    if found is None or complete is None:
         return NOTHING
-    one_view = replace(model, views=model.views[:1])
-    response = _with_response(measurement, one_view, refinement, resolution).views[0].response
+    response = _with_response(measurement, model, refinement, resolution).views[0].response
     outcome = Outcome(
         resolution,
         measurement.scan_type.widths,
@@ -102,7 +104,8 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         float(np.mean(response.seen)),
         hull.total / projector.volume.n_voxels,
     )
-    return Result(*finish(measurement, volumes, outcome), outcome.facts())
+    fields = finish(measurement, *found, outcome) | {"completeness": complete}
+    return Result(fields, found[1], outcome.facts())
 
 
 def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
@@ -256,15 +259,37 @@ def _read(
     return np.stack(astuple(shape.read_maps(maps, index, ijk, _grid(measurement, refinement))))
 
 
+def _gather(
+    projector: Projector, hull: Hull, readings: Array, shares: list[range], comm: Comm
+) -> tuple[Array, NDArray[np.bool_], Readings] | None:
+    """Density and mask (n_x, n_y, n_z) on rank 0, and the readings inside the mask. Collective.
+
+    One reading after the other, so that rank 0 holds no more volumes than the result has.
+    """
+    density, mask = np.empty(0), np.empty(0, dtype=np.bool_)
+    inside: dict[str, Array] = {}
+    for name, mine in zip(READINGS, readings, strict=True):
+        volume = gather_field(projector, hull, mine, shares, comm)
+        if volume is None:
+            continue
+        if name == READINGS[0]:
+            density = np.nan_to_num(volume, copy=False)
+            mask = shape.grain_mask(density)
+        inside[name] = volume[mask]
+    return (density, mask, Readings(**inside)) if inside else None
+
+
 def finish(
-    measurement: Measurement, volumes: dict[str, Array], outcome: Outcome
-) -> tuple[dict[str, Array], NDArray[np.bool_]]:
-    """The fields and the mask (n_x, n_y, n_z) from the readings of the whole volume.
+    measurement: Measurement,
+    density: Array,
+    mask: NDArray[np.bool_],
+    inside: Readings,
+    outcome: Outcome,
+) -> dict[str, Array]:
+    """The fields (n_x, n_y, n_z) from the density, and what was read inside the mask.
 
     Outside of the mask there is no orientation. Intensity is the density in counts at one omega.
     """
-    mask = shape.grain_mask(np.nan_to_num(volumes["density"]))
-    inside = Readings(**{name: volumes[name][mask] for name in READINGS})
     kind = measurement.scan_type
     unsure: Array | float = 0.0
     if kind.of_strain:
@@ -276,9 +301,8 @@ def finish(
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }
     volume_of = {name: shape.as_field(values, mask) for name, values in found.items()}
-    volume_of["intensity"] = np.nan_to_num(volumes["density"]) * outcome.counts_per_density
-    volume_of["completeness"] = volumes["completeness"]
-    return volume_of, mask
+    volume_of["intensity"] = density * outcome.counts_per_density
+    return volume_of
 
 
 def _at_surface(inside: Readings, mask: NDArray[np.bool_]) -> tuple[Readings, Array]:

@@ -7,9 +7,11 @@ neighbours about a smooth course. The factors were found on phantoms, see docs/a
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import find_objects, uniform_filter
 
 from .shape import Readings, as_field, slope
 
@@ -35,14 +37,16 @@ def orientation_errors(
     is taken for the main one, and where one angle tells of two, what bending hides: that angle sees only
     one direction at a time, and mixes up the voxels of a ray more easily.
     """
+    mask = mask[_box(mask)]  # what is made on the way is as large
     wrong = 0.5 * np.minimum(found.second_peak, 1.0) ** _WRONG_PEAK_POWER
-    fields = [as_field(values, mask) for values in (found.tilt1, found.tilt2)]
-    noise = [scatter(field, mask)[mask] for field in fields]
+    noise = []
     bent = np.zeros(found.density.size)
-    if one_for_two:
-        for field, own, step in zip(fields, noise, steps, strict=True):
+    for values, step in zip((found.tilt1, found.tilt2), steps, strict=True):
+        field = as_field(values, mask)
+        noise.append(scatter(field, mask)[mask])
+        if one_for_two:
             change = np.minimum(_steepness(field, mask)[mask], _STEEPEST * step)
-            bent += change**2 - np.nan_to_num(_SLOPE_OF_NOISE * own) ** 2
+            bent += change**2 - np.nan_to_num(_SLOPE_OF_NOISE * noise[-1]) ** 2
     unseen = _MISSED**2 * np.maximum(bent, 0.0)
     errors = []
     for own, variance, apart, step in zip(
@@ -53,25 +57,39 @@ def orientation_errors(
     return errors[0], errors[1]
 
 
+def _box(mask: Mask) -> tuple[slice, ...]:
+    """The smallest box around the mask; all of it where that is empty."""
+    boxes = find_objects(mask.view(np.int8))
+    return boxes[0] if boxes else (slice(None),) * mask.ndim
+
+
 def scatter(values: Array, mask: Mask) -> Array:
     """Standard deviation of independent noise in a field (n_x, n_y, n_z), around every voxel of the mask.
 
     From second differences along the three axes, in which a gradient drops out, limited so that
     boundaries do not count for noise. NaN where the mask is too thin for any.
     """
-    squares = [_second_difference(np.where(mask, values, np.nan), axis) ** 2 / 6.0 for axis in range(3)]
-    known = [np.isfinite(square) for square in squares]
-    if not any(there.any() for there in known):
+    values = np.where(mask, values, np.nan)
+    known = [square[np.isfinite(square)] for square in map(partial(_squares, values), range(3))]
+    if not any(some.size for some in known):
         return np.full(mask.shape, np.nan)
-    usual = np.median(np.concatenate([square[there] for square, there in zip(squares, known, strict=True)]))
+    usual = np.median(np.concatenate(known))
+    del known
     total, n = np.zeros(mask.shape), np.zeros(mask.shape)
-    for square, there in zip(squares, known, strict=True):
+    for axis in range(3):  # made anew, one at a time: they are as large as the volume
+        square = _squares(values, axis)
+        there = np.isfinite(square)
         limited = np.where(there, np.minimum(square, _CLIP**2 * usual), 0.0)
         total += uniform_filter(limited, _REACH, mode="constant")
         n += uniform_filter(there.astype(np.float64), _REACH, mode="constant")
     some = n > 0.5 / _REACH**3
     mean = np.where(some, np.maximum(total, 0.0) / np.where(some, n, 1.0), usual)
     return np.where(mask, np.sqrt(mean), np.nan)
+
+
+def _squares(values: Array, axis: int) -> Array:
+    """The variance that each second difference along an axis tells; NaN without one."""
+    return _second_difference(values, axis) ** 2 / 6.0
 
 
 def _second_difference(values: Array, axis: int) -> Array:

@@ -28,7 +28,10 @@ _MOST_VOXELS = 128  # along an axis; of larger volumes every n-th voxel is shown
 
 @dataclass(frozen=True)
 class Painted:
-    """A field as colours: rgb (n_x, n_y, n_z, 3), or numbers (n_x, n_y, n_z) into a palette (256, 3)."""
+    """A field as colours: rgb (n_x, n_y, n_z, 3), or numbers (n_x, n_y, n_z) into a palette (256, 3).
+
+    Of the voxels that `thinned` chooses.
+    """
 
     title: str
     text: str
@@ -37,10 +40,16 @@ class Painted:
     key: Figure
 
 
+def thinned(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The voxels of a volume that the viewer shows."""
+    steps = [-(-n // _MOST_VOXELS) for n in shape]
+    return tuple(slice(step // 2, None, step) for step in steps)
+
+
 def section(body: Body, fields: list[Painted]) -> str:
     """The section of the page with its data and script; hidden until the script runs."""
-    steps = [-(-n // _MOST_VOXELS) for n in body.mask.shape]
-    thin = tuple(slice(step // 2, None, step) for step in steps)
+    thin = thinned(body.mask.shape)
+    steps = [part.step for part in thin]
     axes = [axis[part] for axis, part in zip(body.axes_um, thin, strict=True)]
     size_um = np.ptp(body.limits_um, axis=1) / body.mask.shape
     volume = {
@@ -54,7 +63,7 @@ def section(body: Body, fields: list[Painted]) -> str:
             {
                 "title": field.title,
                 "text": field.text,
-                "sheet": _png(_sheet(field.colours[thin]), field.palette),
+                "sheet": _png(_sheet(field.colours), field.palette),
                 "key": picture_url(field.key),
             }
             for field in fields

@@ -1,4 +1,4 @@
-"""Everything that knows MPI: the communicator, errors that all ranks agree on, large messages.
+"""Everything that knows MPI: the communicator, and errors that all ranks agree on.
 
 The communicator is passed in everywhere; only the command line asks `world()` for it. A serial run
 uses `SerialComm`, so the work below knows nothing of the difference.
@@ -16,16 +16,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ..errors import Recon3DError
 from . import launchers
 from .launchers import Launch
 
 _ALARM_TAG = 911
-_BLOCK_TAG = 7
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 5e-3
-_LARGEST_MESSAGE = 1 << 28  # items; MPI counts are 32 bit
 
 
 class SerialComm:
@@ -185,41 +181,6 @@ def check_alarm(comm: Comm) -> None:
     """Leave a long loop if another rank has failed. Costs a microsecond."""
     if comm.size > 1 and comm.iprobe(tag=_ALARM_TAG):
         raise OtherRankFailed
-
-
-def add_up(comm: Comm, array: np.ndarray) -> np.ndarray:
-    """The sum of the arrays of all ranks, on every rank. Exact where ranks fill different places."""
-    if comm.size == 1:
-        return array
-    total = np.empty_like(array)
-    comm.Allreduce(array, total)
-    return total
-
-
-def send_array(comm: Comm, array: np.ndarray, dest: int) -> None:
-    """Send a C-contiguous array of any size to `dest`, which calls `receive_array`."""
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, _LARGEST_MESSAGE):
-        comm.Send(flat[start : start + _LARGEST_MESSAGE], dest=dest, tag=_BLOCK_TAG)
-
-
-def receive_array(comm: Comm, array: np.ndarray, source: int) -> None:
-    """Receive into a C-contiguous array of the sender's shape and dtype."""
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, _LARGEST_MESSAGE):
-        comm.Recv(flat[start : start + _LARGEST_MESSAGE], source=source, tag=_BLOCK_TAG)
-
-
-def allgather_rows(comm: Comm, rows: np.ndarray, n_rows: list[int]) -> np.ndarray:
-    """All ranks' rows under each other, on every rank; n_rows[rank] says how many each has."""
-    if comm.size == 1:
-        return rows
-    settle(comm)
-    whole = np.empty((sum(n_rows), *rows.shape[1:]), dtype=rows.dtype)
-    row_bytes = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
-    mine = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
-    comm.Allgatherv(mine, [whole.reshape(-1).view(np.uint8), [n * row_bytes for n in n_rows]])
-    return whole
 
 
 def abort(comm: Comm) -> None:

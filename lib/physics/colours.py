@@ -9,17 +9,24 @@ _SECTORS = np.array([5.0, 3.0, 1.0])  # hue offsets of red, green and blue
 
 
 def orientation_rgb(
-    tilt1: ArrayLike, tilt2: ArrayLike, center: tuple[float, float], radius: tuple[float, float]
+    tilt1: ArrayLike,
+    tilt2: ArrayLike,
+    center: tuple[float, float],
+    radius: tuple[float, float],
+    *,
+    tilt1_alone: bool | None = None,
 ) -> NDArray[np.uint8]:
     """Colour (..., 3) of orientations: hue is the direction of the deviation, saturation its size.
 
     White at the center; fully saturated from `radius` (of tilt1, of tilt2) on; black where NaN.
-    Where tilt2 is known nowhere, tilt1 alone decides.
+    Where tilt2 is known nowhere, tilt1 alone decides; of a part, tilt1_alone tells whether that is so.
     """
     tilt1, tilt2 = np.broadcast_arrays(
         np.asarray(tilt1, dtype=np.float64), np.asarray(tilt2, dtype=np.float64)
     )
-    if not np.isfinite(tilt2).any():  # a scan that does not tell of tilt2
+    if tilt1_alone is None:
+        tilt1_alone = not np.isfinite(tilt2).any()
+    if tilt1_alone:  # a scan that does not tell of tilt2
         tilt2 = np.full(tilt2.shape, center[1])
     x, y = (tilt1 - center[0]) / radius[0], (tilt2 - center[1]) / radius[1]
     known = np.isfinite(x) & np.isfinite(y)

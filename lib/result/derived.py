@@ -1,15 +1,21 @@
-"""Fields that follow from the positions of the motors: strain, and the shape of the rocking curve."""
+"""Fields that follow from the positions of the motors: strain, the rocking curve, misorientation."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backprojection.rocking import polar
+from ..parallel.crew import Crew, Job
+from ..physics.misorientation import neighbour_misorientation
 from ..physics.strain import strain_fields
 from ..scan.measurement import Measurement
 
 Array = NDArray[np.float64]
+
+_LAYERS = 16  # of x in a job
 
 
 def add_derived(
@@ -27,3 +33,23 @@ def add_derived(
     elif kind.one_for_two:
         a, b = (fields[f"tilt{i + 1}"] - zero for i, zero in enumerate(measurement.tilt_zero_deg))
         fields["rocking_omega0"], fields["rocking_amplitude"] = polar(measurement.mode, a, b)
+
+
+def misorientation(tilt1: Array, tilt2: Array, mask: NDArray[np.bool_], crew: Crew) -> Array:
+    """See `neighbour_misorientation`; the ranks share the layers of x."""
+    starts = range(0, len(mask), _LAYERS)
+
+    def job(start: int) -> Job:
+        around = slice(max(start - 1, 0), start + _LAYERS + 1)
+        inner = (start - around.start, min(start + _LAYERS, len(mask)) - around.start)
+        return Job(_layers, inner, tuple(np.ascontiguousarray(a[around]) for a in (tilt1, tilt2, mask)))
+
+    result = np.empty(mask.shape)
+    for start, (layers,) in zip(starts, crew.results(map(job, starts)), strict=True):
+        part = result[start : start + _LAYERS]
+        part[:] = np.frombuffer(layers).reshape(part.shape)
+    return result
+
+
+def _layers(first: int, last: int, tilt1: Array, tilt2: Array, mask: NDArray[np.bool_]) -> Iterator[bytes]:
+    yield neighbour_misorientation(tilt1, tilt2, mask)[first:last].tobytes()

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..page.pictures import Body, draw_key
-from ..page.viewer import Painted
+from ..page.viewer import Painted, thinned
 from ..physics.colours import colour_range, orientation_rgb
 from . import pictures
 from .pictures import NOTHING, OUTSIDE
@@ -34,10 +34,11 @@ class OrientationView:
         return pictures.draw_orientation(body, self.tilt1, self.tilt2)
 
     def painted(self, body: Body) -> Painted:
-        """The whole volume, for the viewer."""
+        """The voxels that the viewer shows."""
         center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
-        rgb = orientation_rgb(self.tilt1, self.tilt2, center, radius)
-        rgb[~body.mask] = OUTSIDE
+        thin = thinned(body.mask.shape)
+        rgb = orientation_rgb(self.tilt1[thin], self.tilt2[thin], center, radius)
+        rgb[~body.mask[thin]] = OUTSIDE
         figure = Figure(figsize=(3.4, 3.0))
         key = figure.add_axes((0.22, 0.16, 0.74, 0.74))
         draw_key(key, center, radius)
@@ -47,7 +48,7 @@ class OrientationView:
 
 @dataclass(frozen=True)
 class FieldView:
-    """A field (n_x, n_y, n_z) on a colour map between two limits; only_grain leaves out the rest."""
+    """A field (n_x, n_y, n_z) times scale on a colour map between limits; only_grain leaves out the rest."""
 
     title: str
     text: str
@@ -57,6 +58,7 @@ class FieldView:
     limits: tuple[float, float]
     only_grain: bool = False
     cutoff: float | None = None
+    scale: float = 1.0
 
     def still(self, body: Body) -> Figure:
         """Three slices through the middle, and the histogram."""
@@ -68,14 +70,17 @@ class FieldView:
             limits=self.limits,
             only_grain=self.only_grain,
             cutoff=self.cutoff,
+            scale=self.scale,
         )
 
     def painted(self, body: Body) -> Painted:
-        """The whole volume, for the viewer; number 0 is where there is nothing."""
+        """The voxels that the viewer shows; number 0 is where there is nothing."""
         low, high = self.limits
-        shown = np.isfinite(self.values) & (body.mask | (not self.only_grain))
-        numbers = np.zeros(self.values.shape, dtype=np.uint8)
-        share = np.clip((self.values[shown] - low) / (high - low), 0.0, 1.0)
+        thin = thinned(body.mask.shape)
+        values = self.scale * self.values[thin]
+        shown = np.isfinite(values) & (body.mask[thin] | (not self.only_grain))
+        numbers = np.zeros(values.shape, dtype=np.uint8)
+        share = np.clip((values[shown] - low) / (high - low), 0.0, 1.0)
         numbers[shown] = 1 + np.rint(254 * share).astype(np.uint8)
         cmap = matplotlib.colormaps[self.cmap]
         palette = np.vstack([to_rgb(NOTHING), cmap(np.linspace(0.0, 1.0, 255))[:, :3]])
@@ -117,10 +122,11 @@ def _more_fields(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[F
     views = []
     for name, (title, text, label, cmap, scale) in _MORE_FIELDS.items():
         if name in fields:
-            values = scale * fields[name]
-            low, high = pictures.usual_limits(np.abs(values[mask] if mask.any() else values))
+            values = fields[name]
+            low, high = pictures.usual_limits(scale * np.abs(values[mask] if mask.any() else values))
             limits = (-high if cmap == "RdBu_r" else low, high)
-            views.append(FieldView(title, text, values, label, cmap, limits, only_grain=True))
+            view = FieldView(title, text, values, label, cmap, limits, only_grain=True, scale=scale)
+            views.append(view)
     return views
 
 

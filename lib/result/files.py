@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..parallel.claim import refuse_if_claimed
-from ..physics.misorientation import neighbour_misorientation
+from ..parallel.crew import ALONE, Crew
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
+from .derived import misorientation
 
 if TYPE_CHECKING:
     from .volume import Volume
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html")
+_IN_ARRAY = ("tilt1", "tilt2", "completeness")  # of grain_ang.npy
 _LABEL_WIDTH = 13
 
 
@@ -46,7 +48,13 @@ def claimed_file(folder: Path) -> Path:
 
 
 def write(
-    setting: Setting, result: Result, checks: Checks, lines: dict[str, str], *, report: bool = True
+    setting: Setting,
+    result: Result,
+    checks: Checks,
+    lines: dict[str, str],
+    crew: Crew = ALONE,
+    *,
+    report: bool = True,
 ) -> None:
     """Write all files under temporary names, then rename them. lines sum the result up, for the report."""
     from . import volume  # rank 0 alone needs HDF5 and matplotlib
@@ -55,10 +63,9 @@ def write(
     names = result_files(report)
     temporary = [folder / f".{name}.part" for name in RESULT_FILES]
     try:
-        with temporary[0].open("wb") as stream:
-            np.save(stream, np.stack([result.fields[n] for n in ("tilt1", "tilt2", "completeness")], axis=-1))
-        grain = describe(setting, result, checks)
-        volume.write(temporary[1], grain)
+        _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
+        grain = describe(setting, result, checks, crew)
+        volume.write(temporary[1], grain, crew)
         if report:
             from . import report as page
 
@@ -72,12 +79,21 @@ def write(
             part.unlink(missing_ok=True)
 
 
+def _write_array(path: Path, fields: list[Array]) -> None:
+    """The fields (n_x, n_y, n_z) as an .npy file (n_x, n_y, n_z, n_fields), a layer of x at a time."""
+    shape = (*fields[0].shape, len(fields))
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        for x in range(shape[0]):
+            stream.write(np.stack([field[x] for field in fields], axis=-1).astype("<f8", copy=False).data)
+
+
 def result_files(report: bool) -> tuple[str, ...]:
     """Names of the files of a result, with the page or without."""
     return RESULT_FILES if report else RESULT_FILES[:2]
 
 
-def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
+def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALONE) -> Volume:
     """The result with its units and origin, ready to be written."""
     from . import volume
 
@@ -101,7 +117,7 @@ def describe(setting: Setting, result: Result, checks: Checks) -> Volume:
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
         spacing_um=spacing,
         axes_um=setting.projector.volume.axes_um,
-        fields=fields | {"kam": neighbour_misorientation(fields["tilt1"], fields["tilt2"], mask)},
+        fields=fields | {"kam": misorientation(fields["tilt1"], fields["tilt2"], mask, crew)},
         mask=mask,
         parameters=params,
         attributes=attributes,

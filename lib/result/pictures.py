@@ -64,18 +64,20 @@ def draw_field(
     limits: tuple[float, float],
     only_grain: bool = False,
     cutoff: float | None = None,
+    scale: float = 1.0,
 ) -> Figure:
-    """Three slices of a field with the grain's outline, and the histogram of its values."""
+    """Three slices of a field, times scale, with the grain's outline, and the histogram of its values."""
     low, high = limits
     colours = matplotlib.colormaps[cmap].with_extremes(bad=NOTHING)
 
     def shown(cut: tuple[Any, ...]) -> Array:
-        return np.where(body.mask[cut], values[cut], np.nan) if only_grain else values[cut]
+        return scale * (np.where(body.mask[cut], values[cut], np.nan) if only_grain else values[cut])
 
     figure, spare = _slices(
         body, shown, outline=not only_grain, label=name, cmap=colours, vmin=low, vmax=high
     )
-    _draw_histogram(spare, body.mask, values, name, (low, high), only_grain)
+    size, mask = values.size, thin_out(body.mask.ravel())
+    _draw_histogram(spare, mask, scale * thin_out(values.ravel()), size, name, (low, high), only_grain)
     if cutoff is not None:
         spare.axvline(cutoff, color=RED, linestyle="--", linewidth=1, label=f"cutoff {cutoff:g}")
     if spare.get_legend_handles_labels()[0]:
@@ -136,12 +138,12 @@ def _draw_outline(plot: Axes, u: Array, v: Array, mask: Mask) -> None:
 
 def usual_limits(values: Array) -> tuple[float, float]:
     """From 0 to what few values exceed."""
-    known = _some(values[np.isfinite(values)])
+    known = thin_out(values[np.isfinite(values)])
     high = float(np.percentile(known, 99.5)) if known.size else 0.0
     return 0.0, high if high > 0 else 1.0
 
 
-def _some(values: NDArray[Any]) -> NDArray[Any]:
+def thin_out(values: NDArray[Any]) -> NDArray[Any]:
     """Every n-th of the values, so that a large volume takes no longer.
 
     n has no divisor in common with the number of values, else it could be those of a few layers.
@@ -153,12 +155,20 @@ def _some(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _draw_histogram(
-    plot: Axes, mask: Mask, values: Array, name: str, limits: tuple[float, float], only_grain: bool
+    plot: Axes,
+    inside: Mask,
+    some: Array,
+    n_voxels: int,
+    name: str,
+    limits: tuple[float, float],
+    only_grain: bool,
 ) -> None:
-    """Voxels per value, in the grain and outside of it; those beyond the limits at the last bar."""
+    """Voxels per value, in the grain and outside of it; those beyond the limits at the last bar.
+
+    `some` are the values of a part of all n_voxels, `inside` those of them that are in the grain.
+    """
     edges = np.linspace(*limits, _BINS // 2 + 1)
-    some, inside = _some(values.ravel()), _some(mask.ravel())
-    scale = values.size / max(1, some.size)
+    scale = n_voxels / max(1, some.size)
     groups = [("grain", inside & np.isfinite(some), BLUE)]
     if not only_grain:
         groups.insert(0, ("not grain, above 0", ~inside & (some > 0), _GREY))
@@ -185,7 +195,7 @@ def draw_orientations(
     tilt1, tilt2 in degrees and weight (n_voxels,) are those of the voxels inside the grain.
     """
     figure, plot = _one_plot(5.0)
-    tilt1, tilt2, weight = _some(tilt1), _some(tilt2), _some(weight)
+    tilt1, tilt2, weight = thin_out(tilt1), thin_out(tilt2), thin_out(weight)
     known = np.isfinite(tilt1) & np.isfinite(tilt2) & np.isfinite(weight)
     if known.any():
         spans = [_span(tilt[known]) for tilt in (tilt1, tilt2)]

@@ -87,9 +87,9 @@ def _orientations(
                 else ""
             ),
             lambda: pictures.draw_orientations(
-                fields["tilt1"][mask],
-                fields["tilt2"][mask],
-                fields["intensity"][mask],
+                pictures.thin_out(fields["tilt1"][mask]),
+                pictures.thin_out(fields["tilt2"][mask]),
+                pictures.thin_out(fields["intensity"][mask]),
                 (measurement.scan.tilt1_deg, measurement.scan.tilt2_deg)
                 if measurement.tilt_frame == "sample"
                 else None,

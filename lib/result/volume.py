@@ -1,7 +1,7 @@
 """grain.vtkhdf: one HDF5 file that ParaView opens as ImageData and silx view as NeXus.
 
 The fields are stored once, as cell data of the group VTKHDF with axes (z, y, x); the NXdata groups
-of /entry link to them.
+of /entry link to them. All ranks compress, rank 0 writes what comes, slab by slab along x.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_value, from_keys
 from ..parallel.claim import claimed
 from ..parallel.communicator import SerialComm
+from ..parallel.crew import ALONE, Crew, Job
 from ..physics.colours import colour_range, orientation_rgb
 from ..version import __version__
+from .compression import chunk_places, chunk_sides, compress_colours, compress_slab
 
 Array = NDArray[np.float64]
 
@@ -126,8 +128,8 @@ def _read(file: h5py.File, where: str) -> Volume:
     )
 
 
-def write(path: Path, volume: Volume) -> None:
-    """Write the file (not atomic: give a temporary name and rename)."""
+def write(path: Path, volume: Volume, crew: Crew = ALONE) -> None:
+    """Write the file (not atomic: give a temporary name and rename); the same bytes with any crew."""
     center, radius = volume._colour_range()
     with open_hdf5(path, "w") as file:
         vtk = file.create_group("VTKHDF")
@@ -139,24 +141,59 @@ def write(path: Path, volume: Volume) -> None:
         vtk.attrs["Spacing"] = volume.spacing_um.astype("f8")
         vtk.attrs["Direction"] = np.eye(3).ravel()
         cells = vtk.create_group("CellData")
-        for name, values in volume.fields.items():
-            _write_field(cells, name, values.astype("f8"))
-        _write_field(cells, "mask", volume.mask.astype("u1"))
-        _write_field(cells, "rgb", volume.rgb)
+        for name in volume.fields:
+            _create_field(cells, name, volume.mask.shape, "f8")
+        _create_field(cells, "mask", volume.mask.shape, "u1")
+        _create_field(cells, "rgb", (*volume.mask.shape, 3), "u1")
         cells["rgb"].attrs["rgb_center_deg"] = center
         cells["rgb"].attrs["rgb_radius_deg"] = radius
         _write_nexus(file, cells, volume)
+        _fill(cells, volume, (center, radius), crew)
 
 
-def _write_field(cells: h5py.Group, name: str, values: NDArray[Any]) -> None:
-    """Store (x, y, z, ...) as (z, y, x, ...), compressed: most of a volume is empty."""
-    stored = np.ascontiguousarray(np.swapaxes(values, 0, 2))
-    dataset = cells.create_dataset(name, data=stored, compression="gzip", compression_opts=1, shuffle=True)
+def _create_field(cells: h5py.Group, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    """Room for (x, y, z, ...) as (z, y, x, ...)."""
+    n_x, n_y, n_z, *rest = shape
+    side_x, side_y, side_z = chunk_sides(shape[:3])
+    dataset = cells.create_dataset(
+        name,
+        (n_z, n_y, n_x, *rest),
+        dtype,
+        chunks=(side_z, side_y, side_x, *rest),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
     unit, text = FIELD_NOTES[name]
     dataset.attrs["long_name"] = f"{name} ({unit})" if unit else name
     dataset.attrs["description"] = text
     if unit:
         dataset.attrs["units"] = unit
+
+
+def _fill(cells: h5py.Group, volume: Volume, key: tuple[Any, Any], crew: Crew) -> None:
+    """The values, in slabs of one chunk along x, which lie in memory as one piece."""
+    shape = volume.mask.shape
+    sides = chunk_sides(shape)
+    tilts = volume.fields["tilt1"], volume.fields["tilt2"]
+    tilt1_alone = not np.isfinite(tilts[1]).any()
+    todo: dict[str, tuple[Any, ...]] = {
+        name: (compress_slab, (sides, cells[name].dtype.str), (values,))
+        for name, values in {**volume.fields, "mask": volume.mask}.items()
+    }
+    todo["rgb"] = compress_colours, (sides, *key, tilt1_alone), tilts
+    slabs = [(name, x) for x in range(0, shape[0], sides[0]) for name in todo]
+
+    def job(name: str, x: int) -> Job:
+        work, arguments, arrays = todo[name]
+        return Job(work, arguments, tuple(np.ascontiguousarray(a[x : x + sides[0]]) for a in arrays))
+
+    results = crew.results(job(*slab) for slab in slabs)
+    for (name, x), chunks in zip(slabs, results, strict=True):
+        dataset = cells[name]
+        rest = (0,) * (dataset.ndim - 3)
+        for place, chunk in zip(chunk_places(sides, x, shape), chunks, strict=True):
+            dataset.id.write_direct_chunk((*place, *rest), chunk)
 
 
 def _write_nexus(file: h5py.File, cells: h5py.Group, volume: Volume) -> None:

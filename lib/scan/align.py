@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import Recon3DError
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import broadcast, collect_everywhere
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.noise import Dark
@@ -37,8 +38,7 @@ def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:
     with together(comm):
         if comm.rank == 0:
             aligned = apply(setting, spots)
-    result: Setting = comm.bcast(aligned)
-    return result
+    return broadcast(comm, aligned)  # type: ignore[return-value]
 
 
 def look(measurement: Measurement, dark: Dark, comm: Comm, *, quiet: bool = False) -> Spots:
@@ -58,7 +58,7 @@ def look(measurement: Measurement, dark: Dark, comm: Comm, *, quiet: bool = Fals
             found.append(find_spots(bands.total(k), background, sigma))
             progress.advance()
             check_alarm(comm)
-    return [spots for part in comm.allgather(found) for spots in part]
+    return [spots for part in collect_everywhere(comm, found) for spots in part]
 
 
 def apply(setting: Setting, spots: Spots) -> Setting:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..parallel.communicator import Comm, receive_array, send_array
+from ..parallel.communicator import Comm
+from ..parallel.messages import receive_array, send_array
 from ..projection.projector import Projector
 from .hull import Hull, layers_of
 
@@ -34,43 +35,69 @@ def gather_volume(
     shares: list[range],
     comm: Comm,
 ) -> dict[str, Array]:
-    """The fields of the whole volume on rank 0, one rank at a time, from (n_names, n_voxels) of each.
+    """The fields of the whole volume on rank 0, from (n_names, n_voxels) of each rank.
 
     Voxels that the first look ruled out have the upper bound of their completeness; their other fields
     are NaN. Collective; nothing on other ranks.
     """
-    counts = _gather_counts(projector, hull, comm)
+    complete = gather_completeness(projector, hull, n_omega, comm)
     whole: dict[str, Array] = {}
-    if comm.rank == 0:
-        n_voxels = projector.volume.n_voxels
-        whole = {name: np.full(n_voxels, np.nan) for name in names}
-        whole["completeness"] = counts / n_omega
-    elif shares[comm.rank]:
-        send_array(comm, mine, dest=0)
-    for rank, share in enumerate(shares if comm.rank == 0 else []):
-        if not share:
-            continue
-        if rank > 0:
-            mine = np.empty((len(names), len(share)))
-            receive_array(comm, mine, source=rank)
-        places = projector.c_order(hull.voxels(share))
-        for name, values in zip(names, mine, strict=True):
-            whole[name][places] = values
-    return {name: values.reshape(projector.volume.shape) for name, values in whole.items()}
+    for name, values in zip(names, mine, strict=True):
+        outside = complete if name == "completeness" else None
+        found = gather_field(projector, hull, values, shares, comm, outside)
+        if found is not None:
+            whole[name] = found
+    if complete is not None:
+        whole.setdefault("completeness", complete)
+    return whole
 
 
-def _gather_counts(projector: Projector, hull: Hull, comm: Comm) -> NDArray[np.int32]:
-    """The counts of all layers on rank 0, flat in C order of (x, y, z); nothing elsewhere."""
+def gather_field(
+    projector: Projector,
+    hull: Hull,
+    mine: Array,
+    shares: list[range],
+    comm: Comm,
+    volume: Array | None = None,
+) -> Array | None:
+    """A field (n_x, n_y, n_z) on rank 0 from the values (n_voxels,) of each rank. Collective.
+
+    The voxels that the first look ruled out are NaN, or stay as they are in the volume.
+    """
+    if comm.rank != 0:
+        send_array(comm, np.ascontiguousarray(mine), dest=0)
+        return None
+    kept = np.empty(hull.total)
+    kept[: len(shares[0])] = mine
+    for rank in range(1, comm.size):
+        receive_array(comm, kept[shares[rank].start : shares[rank].stop], source=rank)
+    if volume is None:
+        volume = np.full(projector.volume.shape, np.nan)
+    start = 0
+    for layer, bits, n in zip(_by_layer(volume, projector), hull.kept, hull.n_kept.tolist(), strict=True):
+        here = np.unpackbits(bits, count=hull.n_in_layer).view(np.bool_)
+        layer[here.reshape(layer.shape)] = kept[start : start + n]
+        start += n
+    return volume
+
+
+def gather_completeness(projector: Projector, hull: Hull, n_omega: int, comm: Comm) -> Array | None:
+    """The share of the omegas at which any pair is lit, (n_x, n_y, n_z), on rank 0. Collective."""
     if comm.rank != 0:
         send_array(comm, hull.counts, dest=0)
-        return np.empty(0, dtype=np.int32)
-    shape = projector.volume.shape
-    whole = np.empty(shape, dtype=np.int32)
-    by_layer = np.moveaxis(whole, projector.axis, 0)
+        return None
+    whole = np.empty(projector.volume.shape)
+    by_layer = _by_layer(whole, projector)
     for rank, layers in enumerate(layers_of(projector, comm)):
         counts = hull.counts
         if rank > 0:
             counts = np.empty((len(layers), hull.n_in_layer), dtype=np.int32)
             receive_array(comm, counts, source=rank)
-        by_layer[layers.start : layers.stop] = counts.reshape(len(layers), *by_layer.shape[1:])
-    return whole.ravel()
+        shape = (len(layers), *by_layer.shape[1:])
+        np.divide(counts.reshape(shape), n_omega, out=by_layer[layers.start : layers.stop])
+    return whole
+
+
+def _by_layer(volume: Array, projector: Projector) -> Array:
+    """The same volume, its layers along the rotation axis first."""
+    return np.moveaxis(volume, projector.axis, 0)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..parallel.communicator import Comm, allgather_rows, check_alarm, together
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import allgather_rows
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
 from ..projection import kernels

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 from lib.errors import Recon3DError
-from lib.parallel import communicator
+from lib.parallel import messages
 from lib.parallel.communicator import (
     OtherRankFailed,
     SerialComm,
     check_alarm,
-    receive_array,
-    send_array,
     together,
     world,
 )
+from lib.parallel.messages import receive_array, send_array
 
 # ---- One process ----
 
@@ -100,24 +99,30 @@ def test_world_of_many_processes_without_mpi(
 
 
 def test_the_limit_of_a_message_fits_32_bits() -> None:
-    assert 0 < communicator._LARGEST_MESSAGE < 2**31
+    assert 0 < messages.LARGEST < 2**30
 
 
 def test_array_in_one_piece_or_many_has_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pieces of an array follow each other without gap or overlap."""
-    monkeypatch.setattr(communicator, "_LARGEST_MESSAGE", 7)
+    monkeypatch.setattr(messages, "LARGEST", 28)
     sent: list[np.ndarray] = []
 
-    class Recorder:
-        def Send(self, part: np.ndarray, dest: int, tag: int) -> None:
-            sent.append(part.copy())
+    class Done:
+        def Test(self) -> bool:
+            return True
 
-        def Recv(self, part: np.ndarray, source: int, tag: int) -> None:
+    class Recorder:
+        def Isend(self, part: np.ndarray, dest: int, tag: int) -> Done:
+            sent.append(part.copy())
+            return Done()
+
+        def Irecv(self, part: np.ndarray, source: int, tag: int) -> Done:
             part[...] = sent.pop(0)
+            return Done()
 
     array = np.arange(60, dtype=np.int32).reshape(3, 4, 5)
     send_array(Recorder(), array, 1)
-    assert [part.size for part in sent] == [7] * 8 + [4]
+    assert [part.size for part in sent] == [28] * 8 + [16]
     received = np.zeros_like(array)
     receive_array(Recorder(), received, 0)
     np.testing.assert_array_equal(received, array)

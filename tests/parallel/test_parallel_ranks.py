@@ -19,9 +19,10 @@ SCENARIOS = r'''
 import json, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from lib.parallel import communicator as parallel
+from lib.parallel import messages
 from lib.errors import Recon3DError
-from lib.parallel.communicator import check_alarm, receive_array, send_array, together, world
+from lib.parallel.communicator import check_alarm, together, world
+from lib.parallel.messages import receive_array, send_array
 
 comm = world()
 assert comm.Get_size() == comm.size == 3
@@ -137,8 +138,8 @@ def many_failures_in_a_row():
 
 
 def arrays():
-    """Every dtype and shape of interest around a ring, in many pieces as for arrays of 2^28 items."""
-    parallel._LARGEST_MESSAGE, before = 1000, parallel._LARGEST_MESSAGE
+    """Every dtype and shape of interest around a ring, in many pieces, as for arrays of gigabytes."""
+    messages.LARGEST, before = 1000, messages.LARGEST
     found = []
     for dtype in ("uint16", "float32", "float64", "bool"):
         for shape in ((0,), (1,), (999,), (1000,), (1001,), (17, 13, 29), (3, 0, 2)):
@@ -152,7 +153,7 @@ def arrays():
             before_me = (comm.rank - 1) % 3
             wanted = (np.arange(np.prod(shape)).reshape(shape) % 251 + before_me).astype(dtype)
             found.append(bool(np.array_equal(other, wanted)))
-    parallel._LARGEST_MESSAGE = before
+    messages.LARGEST = before
     return found
 
 

@@ -169,7 +169,7 @@ def test_orientations_count_as_much_as_there_is_of_them():
 
 def test_the_histogram_of_a_large_volume_is_thinned_out(monkeypatch, tmp_path):
     monkeypatch.setattr(pictures, "_MOST_VALUES", 100)
-    assert pictures._some(np.arange(1001.0)).size <= 100
+    assert pictures.thin_out(np.arange(1001.0)).size <= 100
     axes = (np.arange(10.0),) * 3
     body = Body(np.array([[-0.5, 9.5]] * 3), axes, np.ones((10, 10, 10), dtype=bool))
     figure = pictures.draw_field(body, np.ones((10, 10, 10)), "ones", cmap="viridis", limits=(0, 2))
