@@ -128,7 +128,8 @@ def scan_headers(
             n_frames, n_problems = len(frames), len(problems)
             try:
                 found = reader.read(units[number])
-                problems += faults_of([info for info, _ in found])
+                if any(info.fault for info, _ in found):
+                    problems += faults_of([info for info, _ in found])
                 of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
                 for info, motors in found:
                     if info.n_cut:
