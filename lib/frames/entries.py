@@ -12,7 +12,8 @@ import h5py
 
 from ..errors import Recon3DError
 from .camera import odd_frames
-from .catalog import broken_links, motor_names, parse_command, text_of
+from .catalog import broken_links, motor_names, text_of
+from .command import outline_of
 from .edf import natural
 from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
 
@@ -139,7 +140,7 @@ def _holds_or_lost_frames(entry: str, group: Any) -> bool:
         return False
     if broken_links(group) or lost_cameras(group) or file_names_of(group) or odd_frames(group):
         return True
-    return bool(parse_command(text_of(get(group, "title")), motor_names(group)).motors)
+    return bool(outline_of(text_of(get(group, "title")), {}, motor_names(group)).motors)
 
 
 def all_units(path: str) -> list[str]:

@@ -26,7 +26,7 @@ def signature(pixels: NDArray[Any]) -> int:
         return UNKNOWN
     flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
     total = int(flat[: flat.size // 8 * 8].view(np.uint64).sum(dtype=np.uint64))
-    return (zlib.crc32(rows) << 32 | (total ^ total >> 32) & 0xFFFFFFFF) or 1
+    return (zlib.crc32(rows.data) << 32 | (total ^ total >> 32) & 0xFFFFFFFF) or 1
 
 
 def find_repeats(signatures: NDArray[np.uint64]) -> dict[int, int]:

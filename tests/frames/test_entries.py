@@ -8,7 +8,8 @@ import h5py
 import pytest
 
 from lib.errors import Recon3DError
-from lib.frames.catalog import parse_command, read_entry_facts
+from lib.frames.catalog import read_entry_facts
+from lib.frames.command import outline_of
 from lib.frames.entries import find_entries
 from tests.getdata.beamtime import beamtime, mosaicity, write_master
 
@@ -76,7 +77,9 @@ def test_entries_whose_links_are_broken_count(tmp_path: Path) -> None:
         ("fscan(mu, -0.15, 0.01, 31, 0.1)", "fscan", ("mu",), (0.01,)),
         ("dscan diffry -1 1 40 0.2", "dscan", ("diffry",), (0.05,)),
         ("amesh chi 0 1 10 diffry 2 4 5 0.1", "amesh", ("chi", "diffry"), (0.1, 0.4)),
-        ("a2scan chi 0 1 mu 0 1 10 0.1", "a2scan", ("chi", "mu"), (None, 0.1)),
+        ("a2scan chi 0 1 mu 0 1 10 0.1", "a2scan", ("chi", "mu"), (0.1, 0.1)),
+        ("zapline diffrz -0.1 0.11 7 1000", "zapline", ("diffrz",), (0.03,)),
+        ("lookupscan chi 0 1 10 pco_ff", "lookupscan", ("chi",), (None,)),
         ("loopscan 10 0.1", "loopscan", (), ()),
         ("ct 0.5 pco_ff", "ct", (), ()),
         ("timescan 0.1", "timescan", (), ()),
@@ -87,7 +90,7 @@ def test_entries_whose_links_are_broken_count(tmp_path: Path) -> None:
 def test_commands_in_titles(
     title: str, word: str, motors: tuple[str, ...], steps: tuple[float | None, ...]
 ) -> None:
-    found = parse_command(title, frozenset())
+    found = outline_of(title, {})
     assert (found.word, found.motors) == (word, motors)
     assert found.steps == pytest.approx(steps) if None not in steps else found.steps == steps
 

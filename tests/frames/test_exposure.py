@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.frames.catalog import parameters_of, text_of
 from lib.frames.command import of_parameters, of_title
 from lib.frames.positions import positions_of
 from tests.frames.bliss_entries import CHI, MU, N1, N2, PLACE, ROW, N, entry, parameters
@@ -22,7 +23,7 @@ FIXED = {"instrument/positioners/chi": CHI, "instrument/positioners/mu": 6.6}
 
 def stood(content: dict[str, Any], n_frames: int = N) -> Any:
     with entry({**FIXED, **content}) as group:
-        return positions_of(group, n_frames)
+        return positions_of(group, n_frames, text_of(group.get("title")), parameters_of(group))
 
 
 def jitter() -> np.ndarray:
