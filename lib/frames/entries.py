@@ -16,6 +16,7 @@ from .catalog import broken_links, motor_names, text_of
 from .command import outline_of
 from .edf import natural
 from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
+from .sources import split_names
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 TITLE = "title:"
@@ -40,7 +41,7 @@ def find_entries(path: str, names: str) -> list[str]:
     what a range or pattern selects, entries without a camera are no matter, but for scans whose camera
     did not record and for links that lead nowhere: the reader of frames says what is wrong with them.
     """
-    wanted = [name.strip() for name in names.split(",")]
+    wanted = split_names(names)
     by_name: dict[str, set[str]] = {name: set() for name in wanted}
     by_title: dict[str, set[str]] = {name: set() for name in wanted}
     titles: dict[str, str] = {}
@@ -48,14 +49,16 @@ def find_entries(path: str, names: str) -> list[str]:
     for unit, group in _all_entries(path):
         entry = unit.rpartition(SEPARATOR)[2]
         title = titles[unit] = text_of(get(group, "title")) if group is not None else ""
-        matters = _holds_or_lost_frames(entry, group)
         if group is None:
             lost.add(unit)
-        for name in wanted:
-            if name == entry or (matters and _selects(name, entry)):
-                by_name[name].add(unit)
-            if matters and _selects_title(name, title):
-                by_title[name].add(unit)
+        selecting = [name for name in wanted if _selects(name, entry)]
+        by_its_title = [name for name in wanted if _selects_title(name, title)]
+        if (selecting or by_its_title) and not _holds_or_lost_frames(entry, group):
+            selecting, by_its_title = [], []
+        for name in (*selecting, *(name for name in wanted if name == entry)):
+            by_name[name].add(unit)
+        for name in by_its_title:
+            by_title[name].add(unit)
     chosen: set[str] = set()
     for name in wanted:
         if not (by_name[name] or by_title[name]):

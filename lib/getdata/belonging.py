@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
-from ..frames.catalog import Entry
 from ..frames.command import Outline
 from ..frames.pixels import FrameInfo
+from ..frames.sources import split_names
 from .motors import RoleOptions, assign_roles
+
+if TYPE_CHECKING:
+    from ..frames.catalog import Entry  # which takes h5py: EDF files do without
 
 Motors = Mapping[str, NDArray[np.float64]]
 
@@ -165,7 +168,7 @@ def own_names(names: str, units: Sequence[str]) -> list[bool]:
     >>> own_names("1.1,3.1-4.1", ["m.h5::1.1", "m.h5::3.1", "m.h5::4.1"])
     [True, False, False]
     """
-    named = {name.strip() for name in names.split(",")}
+    named = set(split_names(names))
     entries = [unit.rpartition("::")[2] for unit in units]
     often = Counter(entries)
     return [entry in named and often[entry] == 1 for entry in entries]

@@ -28,6 +28,13 @@ def test_ranges_patterns_and_titles(tmp_path: Path) -> None:
     assert names(path, "3.2") == ["3.2"]  # named, so its reader may say that it holds no frames
 
 
+def test_a_comma_in_a_title(tmp_path: Path) -> None:
+    entries = {f"{n}.1": {**mosaicity(0.0, n), "title": f"fscan(mu, {n}, 0.1, 12)"} for n in (1, 2, 3)}
+    path = write_master(tmp_path / "m.h5", entries)
+    assert names(path, r"title:fscan(mu\, 2\, *") == ["2.1"]
+    assert names(path, r"1.1, title:fscan(mu\, 2*") == ["1.1", "2.1"]
+
+
 def test_names_of_collection_masters(tmp_path: Path) -> None:
     for k in (1, 2, 10):
         write_master(tmp_path / f"s{k}.h5", {"1.1": mosaicity(0.0, k), "2.1": mosaicity(0.0, k)})
