@@ -19,10 +19,7 @@ from .omega import unwrapped
 
 _NEARLY_STILL_DEG = 0.02
 _MOST_OWN_POSITIONS = 0.75  # of the frames, on an axis that is not the only one scanned
-_APART_STEPS, _APART_SCATTER = (
-    0.25,
-    5.0,
-)  # gaps within a position that make it two, if its frames share places
+_APART_STEPS, _APART_SCATTER = 0.2, 5.0  # a gap within a position that makes it two
 _NOISE_FLOOR_DEG = 1e-6  # differences below this are digits of the header, not of the motor
 
 
@@ -115,7 +112,7 @@ def _parted(values: tuple[Values, Values, Values], axes: list[Axis]) -> list[Axi
         ordered, index = values[k][order], axis.index[order]
         gaps = np.where(np.diff(index) == 0, np.diff(ordered), 0.0)  # within positions
         least = max(_NEARLY_STILL_DEG, _APART_STEPS * _smallest_step(axis))
-        found = []
+        found: list[int] = []
         for place in np.argsort(-gaps, kind="stable").tolist():
             scatter = float(np.delete(gaps, [*found, place]).max(initial=0.0))
             if gaps[place] <= max(least, _APART_SCATTER * scatter):
