@@ -17,6 +17,7 @@ from .notes import Notes
 from .strays import far_values
 from .table import read_positions
 
+_ARMS = ("obpitch", "obyaw")  # of 2theta
 Problem = tuple[str, str]  # where, what
 
 
@@ -54,7 +55,7 @@ def with_command(
         return motors, []
     first = of_title(edf.scan_command(frames[0].path))
     snapshots = [motor for motor in first.sweeps if motor in still] if first else []
-    if first is None or not snapshots or len(frames) % first.n_frames:
+    if first is None or not snapshots or len(frames) % first.n_frames or not _counts(motors, first.n_frames):
         return motors, []
     n, n_scans = first.n_frames, len(frames) // first.n_frames
     commands: list[Command | None] = [first]
@@ -84,9 +85,18 @@ def _planned(command: Command | None, motor: str, n_frames: int, at_start: float
     return command.positions(motor, n_frames, at_start)
 
 
+def _counts(motors: Mapping[str, Values], n: int) -> bool:
+    """Whether point_no, where headers have it, counts the frames of scans of n: else it is another scan's."""
+    points = motors.get("point_no")
+    if points is None:
+        return True
+    scans = points.reshape(-1, n)
+    return bool((scans - scans[:, :1] == np.arange(n)).all())
+
+
 def _stands_within(motors: Mapping[str, Values], n: int) -> bool:
-    """Whether the motors of the known set-ups stand still in each n frames that follow each other."""
-    known = [values.reshape(-1, n) for name, values in motors.items() if name in USUAL]
+    """Whether the motors that a scan may move stand still in each n frames that follow each other."""
+    known = [values.reshape(-1, n) for name, values in motors.items() if name in {*USUAL, *_ARMS}]
     return not any(moves(scan) for scans in known for scan in scans)
 
 

@@ -210,6 +210,8 @@ def zap_lines(folder: Path, **change: str) -> np.ndarray:
             "motor_mne": "diffrz chi diffry",
             "motor_pos": f"-0.1 {0.5 * (line % 2)} {10 * (line // 2)}",
             "scan": "zapline diffrz -0.1 0.18 7 1000",
+            "point_no": f"{n % 7}",
+            "obpitch": "25.0",
             **(change if n == 21 else {}),
         }
         EdfImage(data=frame, header=header).write(str(folder / f"s_{line:04d}_{n % 7:04d}.edf"))
@@ -229,8 +231,14 @@ def test_zap_lines_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "change",
-    [{"scan": "zapline chi 0 1 7 1000"}, {"scan": ""}, {"motor_pos": "-0.1 0.5 20"}],
-    ids=["another motor", "no command", "another line"],
+    [
+        {"scan": "zapline chi 0 1 7 1000"},
+        {"scan": ""},
+        {"motor_pos": "-0.1 0.5 20"},
+        {"obpitch": "25.1"},
+        {"point_no": "5"},
+    ],
+    ids=["another motor", "no command", "another line", "another angle", "not counted"],
 )
 def test_zap_lines_that_are_not_whole_say_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str]
