@@ -14,9 +14,8 @@ from ..errors import Recon3DError
 from .camera import odd_frames
 from .catalog import broken_links, motor_names, text_of
 from .command import outline_of
-from .edf import natural
 from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
-from .sources import split_names
+from .names import natural, split_names
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 TITLE = "title:"

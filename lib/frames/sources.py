@@ -7,7 +7,6 @@ folder and name, the frames of each unit with their motors, and the pixels of a 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,15 +40,6 @@ def find_units(folder: str, stem: str) -> list[str]:
 
         return entries.find_entries(folder, stem)
     return edf.find_files(folder, stem)
-
-
-def split_names(names: str) -> list[str]:
-    r"""The parts of `dataname` between commas; a comma with a backslash before it belongs to a title.
-
-    >>> split_names(r"1.1, title:fscan(mu\, -0.15*")
-    ['1.1', 'title:fscan(mu, -0.15*']
-    """
-    return [part.strip().replace(r"\,", ",") for part in re.split(r"(?<!\\),", names)]
 
 
 class HeaderReader:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from ..frames.command import Outline
+from ..frames.names import split_names
 from ..frames.pixels import FrameInfo
-from ..frames.sources import split_names
 from .motors import RoleOptions, assign_roles
 
 if TYPE_CHECKING:
