@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ..frames.pixels import OUTPUT_DTYPES, PixelCounts
 from ..parallel.claim import Claim, claimed
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import add_up
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
+from ..scan.dark import column_total
 from .backgrounds import find_background, survey
 from .cleaning import integral_factors
 from .faults import pixel_warnings
@@ -74,7 +76,9 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None
     pipeline = Pipeline(params, plan, background, factors)
     overview = Overview.of(plan, factors, params.bin, params.dtype) if params.report else None
     with together(comm):
-        _write_frames(params, plan, comm, pipeline, overview)
+        darkness = _write_frames(params, plan, comm, pipeline, overview)
+    totals = np.zeros(plan.grid.shape)
+    totals.flat[plan.cells] = add_up(comm, darkness)
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
     blank, lost = (_names(plan, comm, numbers) for numbers in (pipeline.blank, pipeline.lost))
     cells = np.delete(plan.cells, list(lost))
@@ -89,7 +93,7 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None
         if claim is not None:
             claim.confirm()
             with store.writing(params.folder):
-                _write_the_rest(params, plan, cells, info, overview, background)
+                _write_the_rest(params, plan, cells, totals, info, overview, background)
     return comm.bcast(info)
 
 
@@ -111,8 +115,9 @@ def _factors(
 
 def _write_frames(
     params: GetdataParameters, plan: Plan, comm: Comm, pipeline: Pipeline, overview: Overview | None
-) -> None:
-    """Read, clean and write this rank's share of the positions."""
+) -> NDArray[np.float64]:
+    """Read, clean and write this rank's share of the positions; how dark each is (n_cells,), 0 for others."""
+    totals = np.zeros(plan.cells.size)
     order = plan.order
     mine = block(order.size, comm.size, comm.rank)
     numbers = order[mine.start : mine.stop]
@@ -127,10 +132,12 @@ def _write_frames(
         for number, place in zip(numbers.tolist(), places.tolist(), strict=True):
             pixels = pipeline.stored(number)
             array.write_frame(tuple(place), pixels)
+            totals[number] = column_total(pixels)
             if overview is not None:
                 overview.add(number, pixels, pipeline.n_saturated)
             progress.advance()
             check_alarm(comm)
+    return totals
 
 
 def _names(plan: Plan, comm: Comm, numbers: list[int]) -> dict[int, str]:
@@ -143,6 +150,7 @@ def _write_the_rest(
     params: GetdataParameters,
     plan: Plan,
     cells: NDArray[np.int64],
+    totals: NDArray[np.float64],
     info: dict[str, Any],
     overview: Overview | None,
     background: Background,
@@ -151,7 +159,7 @@ def _write_the_rest(
     measured = np.zeros(plan.grid.shape, dtype=bool)
     measured.flat[cells] = True
     store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
-    left, found = left_in_array(params.temporary)
+    left, found = left_in_array(params.temporary, totals)
     if overview is not None:
         found = overview.warnings() + found
     info["warnings"] = [*info["warnings"], *found]

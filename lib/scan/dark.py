@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,16 +67,19 @@ def unknown_pixels(scan: Scan) -> list[str]:
     ]
 
 
-def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
+def find_level(
+    scan: Scan, omegas: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+) -> tuple[Estimate, float]:
     """The dark level of an array, found at some of its omegas; and the counts of bright pixels above it.
 
-    Some frames decide whether a closer look is worth while.
+    Some frames decide whether a closer look is worth while. totals (n_tilt1, n_tilt2, n_omega) are those
+    of `column_total` of each frame, where they are known already.
     """
     sample = filled(sample_frames(scan, omegas))
     found = Estimate(None)
     enough = scan.shape[0] * scan.shape[1] >= _FEWEST_TILTS and omegas.size >= _FEWEST_OMEGAS
     if enough and worth_a_look(sample):
-        found = _look(scan, omegas, signed=bool((sample < 0).any()))
+        found = _look(scan, omegas, totals, signed=bool((sample < 0).any()))
     level = found.level
     if level is not None:  # of all omegas of the array
         of_omega = np.zeros(scan.shape[2], dtype=np.float32)
@@ -93,10 +97,12 @@ def filled(frames: NDArray[Any]) -> NDArray[Any]:
     return frames
 
 
-def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
+def _look(
+    scan: Scan, omegas: NDArray[np.int64], totals: NDArray[np.float64] | None, *, signed: bool
+) -> Estimate:
     """The level as the darkest frames of every omega show it."""
     with scan.open() as array:
-        chosen = [_darkest(scan, array, omega) for omega in omegas.tolist()]
+        chosen = [_darkest(scan, array, omega, totals) for omega in omegas.tolist()]
 
         def frames_of(k: int) -> Image:
             frames = np.empty((len(chosen[k]), *scan.shape[3:]), dtype=scan.dtype)
@@ -107,19 +113,42 @@ def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
         return estimate(frames_of, omegas.size, scan.shape[3:], signed=signed)
 
 
-def _darkest(scan: Scan, array: Frames, omega: int) -> NDArray[np.int64]:
+def _darkest(scan: Scan, array: Frames, omega: int, totals: NDArray[np.float64] | None) -> NDArray[np.int64]:
     """The pairs of tilts (n, 2) of the darkest frames of an omega, by some of their columns."""
     pairs = np.argwhere(scan.measured[:, :, omega])
-    n_x, n_y = scan.shape[3:]
-    some = np.unique(((np.arange(_COLUMNS) + 0.5) / _COLUMNS * n_x).astype(int)).tolist()
-    columns = np.empty((len(some), 1, n_y), dtype=scan.dtype)
-    totals = np.zeros(len(pairs))
-    for number, (i, j) in enumerate(pairs.tolist()):
-        for x, column in zip(some, columns, strict=True):
-            array.read_columns((i, j, omega), x, column)
-        totals[number] = np.nansum(columns, dtype=np.float64)
+    if totals is None:
+        sums = np.array([_read_total(scan, array, (i, j, omega)) for i, j in pairs.tolist()])
+    else:
+        sums = totals[pairs[:, 0], pairs[:, 1], omega]
     n = min(max(len(pairs) // _SHARE_OF_TILTS, _FEWEST), _MOST, len(pairs))
-    return pairs[np.argsort(totals, kind="stable")[:n]]
+    return pairs[np.argsort(sums, kind="stable")[:n]]
+
+
+def _read_total(scan: Scan, array: Frames, index: tuple[int, int, int]) -> float:
+    """The `column_total` of a frame that is on disk: the other columns are not read."""
+    n_x, n_y = scan.shape[3:]
+    some = _sampled_columns(n_x)
+    columns = np.empty((some.size, n_y), dtype=scan.dtype)
+    for x, column in zip(some.tolist(), columns, strict=True):
+        array.read_columns(index, x, column[None])
+    return _total(columns)
+
+
+@lru_cache
+def _sampled_columns(n_x: int) -> NDArray[np.int64]:
+    """The columns of a frame that tell how dark it is."""
+    return np.unique(((np.arange(_COLUMNS) + 0.5) / _COLUMNS * n_x).astype(np.int64))
+
+
+def column_total(frame: NDArray[Any]) -> float:
+    """How dark a frame (n_x, n_y) is: the sum of some of its columns, NaN left out."""
+    return _total(frame[_sampled_columns(frame.shape[0])])
+
+
+def _total(columns: NDArray[Any]) -> float:
+    if columns.dtype.kind == "f":
+        return float(np.nansum(columns, dtype=np.float64))
+    return float(columns.sum(dtype=np.float64))
 
 
 def warnings_of(found: Estimate, signal: float) -> list[str]:
