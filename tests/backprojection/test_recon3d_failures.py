@@ -46,7 +46,10 @@ def test_no_init_file_is_a_mistake_of_usage(capsys):
     assert "initfile" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("fails", [(ArrayFile, "read_columns"), (volume, "write"), (np, "save")])
+@pytest.mark.parametrize(
+    "fails",
+    [(ArrayFile, "read_columns"), (volume, "write"), (np.lib.format, "write_array_header_1_0")],
+)
 def test_older_result_survives_a_failure(fails, tmp_path, monkeypatch, capsys):
     write_scan(tmp_path, SCAN)
     init = write_init(tmp_path / "init.txt", {**BASE, "path": tmp_path})
@@ -54,7 +57,7 @@ def test_older_result_survives_a_failure(fails, tmp_path, monkeypatch, capsys):
         (tmp_path / name).write_bytes(b"an older result")
     before = listing(tmp_path)
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*fails, fail)

@@ -248,7 +248,7 @@ from lib import cli
 class Comm:
     def __getattr__(self, name):
         return getattr(MPI.COMM_WORLD, name)
-    def Send(self, *_, **__):
+    def Isend(self, *_, **__):
         raise MemoryError("not enough memory")
 comm = Comm() if MPI.COMM_WORLD.rank == 1 else MPI.COMM_WORLD
 threading.Timer(40.0, os._exit, [99]).start()
