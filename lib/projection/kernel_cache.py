@@ -13,8 +13,8 @@ There is one folder for each name of the package: run from a clone it is `lib`, 
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import inspect
 import os
 import pickle
 import sys
@@ -23,12 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import (
-    CompileResultCacheImpl,
-    FunctionCache,
-    IndexDataCacheFile,
-    UserProvidedCacheLocator,
-)
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.serialize import dumps
 
 _PACKAGE = __name__.partition(".")[0]
@@ -104,8 +99,9 @@ class KernelCache(FunctionCache):
         _say(f"{trouble[0]}: compiled kernels cannot be kept", trouble[1], "the next run compiles them again")
 
     def _folders(self) -> list[Path]:
-        room = UserProvidedCacheLocator.get_suitable_cache_subpath(inspect.getfile(self._py_func))
-        return [folder / room for folder in folders()]
+        room = Path(self._impl.locator._py_file).parent  # each clone has a folder of its own
+        name = f"{room.name}_{hashlib.sha256(str(room).encode()).hexdigest()[:16]}"
+        return [folder / name for folder in folders()]
 
     def _name_of(self, key: Any) -> str:
         """Of the files; without the bytecode of the kernel, so that a changed one replaces its older self."""
@@ -114,18 +110,29 @@ class KernelCache(FunctionCache):
         return f"{self._impl.filename_base}.{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
-class _Locator(UserProvidedCacheLocator):
-    """The kernel's source; the folders are chosen above."""
+class _Locator:
+    """What numba asks about the source of a kernel; the folders are chosen above."""
 
-    def __init__(self, function: Callable[..., Any], file: str) -> None:
-        self._py_file, self._lineno = file, 0
+    def __init__(self, file: str) -> None:
+        self._py_file = file
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Locator:
-        return cls(py_func, py_file)
+        return cls(py_file)
+
+    def get_source_stamp(self) -> bytes:
+        return _digest_of_file(self._py_file)
+
+    def get_disambiguator(self) -> str:
+        return "0"  # the names of kernels in a file differ
 
     def get_cache_path(self) -> str:
         return str(folders()[0])
+
+
+@functools.cache
+def _digest_of_file(file: str) -> bytes:
+    return hashlib.sha256(Path(file).read_bytes()).digest()
 
 
 class _Kernel(CompileResultCacheImpl):
