@@ -51,9 +51,10 @@ class Shown:
 class Comparison:
     """Projections against images, all tilts of an omega together; arrays have an entry per omega in use.
 
-    omega_deg (n,); measured and predicted (n,) are counts above the dark level, with one common scale of
-    the prediction; residual (n,) is what the prediction leaves unexplained of the image beyond the noise
-    of the photons: 0 nothing, 1 everything (the ratio of root mean squares); NaN where nothing is lit.
+    omega_deg (n,); measured and predicted (n,) are counts above the dark level in the pixels that were
+    measured, with one common scale of the prediction; residual (n,) is what the prediction leaves unexplained
+    of the image beyond the noise of the photons: 0 nothing, 1 everything (the ratio of root mean squares);
+    NaN where nothing is lit.
     shift_px (n, 2) is how far the image lies from the prediction; across is the unit vector in the image
     normal to the projected rotation axis. shown are some of the images.
     """
@@ -185,15 +186,19 @@ class _Projector:
         return results
 
     def statistics(self, k: int, measured: Image, predicted: Image) -> tuple[float, ...]:
-        """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px."""
-        m, p = measured.astype(np.float64), predicted.astype(np.float64)
+        """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px.
+
+        Of the pixels that were measured.
+        """
+        known = np.isfinite(measured)
+        m, p = (image[known].astype(np.float64) for image in (measured, predicted))
         n_values = int(self.setting.measurement.measured(k).sum()) * self.bin**2 * m.size
         noise = float(np.maximum(m, 0.0).sum()) + n_values * self.dark.variance
         sums = [float(v) for v in (m.sum(), p.sum(), (m * m).sum(), (m * p).sum(), (p * p).sum())]
-        return *sums, noise, *(self.bin * _shift(m, p))
+        return *sums, noise, *(self.bin * _shift(measured, predicted))
 
     def _measured(self, bands: Bands, k: int) -> Image:
-        """The counts above the dark level of one omega, all tilts together, binned."""
+        """Counts above the dark level of one omega, all tilts together, binned; NaN where not measured."""
         (n_x, n_y), n = self.shape, self.bin
         total = (self.setting.totals or {}).get(k)
         image = (bands.total(k) if total is None else total) - np.float32(
@@ -224,17 +229,18 @@ class _Projector:
             yield xyz_um, values[:, None]
 
 
-def _shift(measured: Array, predicted: Array) -> Array:
+def _shift(measured: Image, predicted: Image) -> Array:
     """How far (x, y) the measured image lies from the predicted one, in pixels, to first order.
 
     Least squares of measured = s (predicted - shift . gradient); NaN where that is not determined.
     """
     if min(predicted.shape) < 2:
         return np.full(2, np.nan)
-    slopes = (np.gradient(predicted, axis=axis) for axis in (0, 1))
-    design = np.column_stack([predicted.ravel(), *(-slope.ravel() for slope in slopes)])
+    known, p = np.isfinite(measured), predicted.astype(np.float64)
+    slopes = (np.gradient(p, axis=axis) for axis in (0, 1))
+    design = np.column_stack([p[known], *(-slope[known] for slope in slopes)])
     normal = design.T @ design
     if not normal[0, 0] > 0 or np.linalg.cond(normal / normal[0, 0]) > 1e9:
         return np.full(2, np.nan)
-    scale, *moved = np.linalg.solve(normal, design.T @ measured.ravel())
+    scale, *moved = np.linalg.solve(normal, design.T @ measured[known].astype(np.float64))
     return np.array(moved) / scale if scale > 0 else np.full(2, np.nan)

@@ -19,6 +19,7 @@ _COLUMNS = 8  # of each frame, whose sum tells how dark it is
 _FEWEST_TILTS = 7  # pairs, of which some can be dark
 _FEWEST_OMEGAS = 12  # at which what shines moves, and what is dark does not
 _SAMPLE = 64  # frames, spread over the scan
+_NEARLY_ALL = 0.9  # of the pixels that were not measured, which are gaps
 _BRIGHT = 99.9  # percentile of the pixels of these frames
 
 
@@ -51,6 +52,28 @@ def sample_values(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     if not known.any():
         raise Recon3DError(scan.folder / ARRAY, "holds no numbers (NaN: nothing was measured)")
     return frames if known.all() else frames[known]
+
+
+def with_gaps(scan: Scan) -> tuple[Scan, list[str]]:
+    """A scan of integers with the gaps of the detector told from dark pixels, and a warning if they are not.
+
+    getdata.py counts the pixels that were not measured (`unmeasured_pixels`, of all frames), but integers
+    have no place for them: they are 0. Those of a gap are in every frame; where some frames show no more
+    of such pixels than were counted, these are the gaps.
+    """
+    n_lost = scan.info.get("unmeasured_pixels", 0)
+    if scan.dtype.kind == "f" or not isinstance(n_lost, int) or n_lost <= 0 or not scan.measured.any():
+        return scan, []
+    gaps = np.logical_not(sample_frames(scan, np.arange(scan.shape[2])).any(axis=0))
+    n_found = int(gaps.sum()) * int(scan.measured.sum())
+    if 0 < n_found <= n_lost:
+        scan = scan.with_gaps(gaps)
+        if n_found > _NEARLY_ALL * n_lost:
+            return scan, []
+    return scan, [
+        f"{n_lost} pixels were not measured (detector gaps, dead pixels) and are 0 in {ARRAY}, where not all "
+        "of them can be told from dark ones: make the array again with --dtype float32"
+    ]
 
 
 def unknown_pixels(scan: Scan) -> list[str]:
@@ -117,7 +140,9 @@ def _darkest(scan: Scan, array: Frames, omega: int) -> NDArray[np.int64]:
     for number, (i, j) in enumerate(pairs.tolist()):
         for x, column in zip(some, columns, strict=True):
             array.read_columns((i, j, omega), x, column)
-        totals[number] = np.nansum(columns, dtype=np.float64)
+        known = np.isfinite(columns)
+        share = known.mean()
+        totals[number] = columns.sum(dtype=np.float64, where=known) / share if share else np.inf
     n = min(max(len(pairs) // _SHARE_OF_TILTS, _FEWEST), _MOST, len(pairs))
     return pairs[np.argsort(totals, kind="stable")[:n]]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm, receive_array, send_array
 from ..projection.projector import Projector
-from .hull import Hull, layers_of
+from .hull import Hull, layers_of, upper_bound
 
 Array = NDArray[np.float64]
 
@@ -39,12 +39,13 @@ def gather_volume(
     Voxels that the first look ruled out have the upper bound of their completeness; their other fields
     are NaN. Collective; nothing on other ranks.
     """
-    counts = _gather_counts(projector, hull, comm)
+    counts = _gather_layers(projector, hull.counts, comm)
+    unseen = None if hull.unseen is None else _gather_layers(projector, hull.unseen, comm)
     whole: dict[str, Array] = {}
     if comm.rank == 0:
         n_voxels = projector.volume.n_voxels
         whole = {name: np.full(n_voxels, np.nan) for name in names}
-        whole["completeness"] = counts / n_omega
+        whole["completeness"] = upper_bound(counts, unseen, n_omega, hull.lacking)
     elif shares[comm.rank]:
         send_array(comm, mine, dest=0)
     for rank, share in enumerate(shares if comm.rank == 0 else []):
@@ -59,18 +60,21 @@ def gather_volume(
     return {name: values.reshape(projector.volume.shape) for name, values in whole.items()}
 
 
-def _gather_counts(projector: Projector, hull: Hull, comm: Comm) -> NDArray[np.int32]:
-    """The counts of all layers on rank 0, flat in C order of (x, y, z); nothing elsewhere."""
+def _gather_layers(projector: Projector, mine: NDArray[np.int32], comm: Comm) -> NDArray[np.int32]:
+    """The counts of all layers on rank 0, flat in C order of (x, y, z); nothing elsewhere.
+
+    mine (n_layers, n_in_layer) are those of the layers that this rank looked at.
+    """
     if comm.rank != 0:
-        send_array(comm, hull.counts, dest=0)
+        send_array(comm, mine, dest=0)
         return np.empty(0, dtype=np.int32)
     shape = projector.volume.shape
     whole = np.empty(shape, dtype=np.int32)
     by_layer = np.moveaxis(whole, projector.axis, 0)
     for rank, layers in enumerate(layers_of(projector, comm)):
-        counts = hull.counts
+        counts = mine
         if rank > 0:
-            counts = np.empty((len(layers), hull.n_in_layer), dtype=np.int32)
+            counts = np.empty((len(layers), projector.n_in_layer), dtype=np.int32)
             receive_array(comm, counts, source=rank)
         by_layer[layers.start : layers.stop] = counts.reshape(len(layers), *by_layer.shape[1:])
     return whole.ravel()
