@@ -93,7 +93,8 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     volumes = gather_volume(projector, hull, measurement.n_omega, READINGS, readings, shares, comm)
     if comm.rank != 0:
         return NOTHING
-    one_view = replace(model, views=model.views[:1])
+    whole = replace(model.views[0], measured=np.ones_like(model.views[0].measured))
+    one_view = replace(model, views=[whole])
     response = _with_response(measurement, one_view, refinement, resolution).views[0].response
     outcome = Outcome(
         resolution,
@@ -111,11 +112,10 @@ def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
     And from `faint` of what bright pixels have. Where too few of the tilts were measured, what is not lit may
     be all the same.
     """
-    n_frames = [int(setting.measurement.measured(k).sum()) for k in range(setting.measurement.n_omega)]
-    enough = _HULL_SHARE * max(n_frames)
+    share_of_frames = setting.measurement.share_of_frames
 
     def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
-        n_measured = n_frames[k]
+        n_measured = int(setting.measurement.measured(k).sum())
         above = n_measured * dark.mean + max(
             _HULL_SIGMA * np.sqrt(n_measured * dark.variance) / 3.0, _HULL_COUNTS
         )
@@ -126,10 +126,10 @@ def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
             background = n_measured * dark.mean
             above = max(above, background + faint * (np.percentile(smooth, _BRIGHT) - background))
         lit = smooth > above
-        if n_unknown is None and n_measured >= enough:
+        if n_unknown is None and share_of_frames[k] >= _HULL_SHARE:
             return lit, None
-        n_known = n_measured - (0 if n_unknown is None else n_unknown)
-        return lit, (n_known < enough) & ~lit
+        known = 1.0 - (0.0 if n_unknown is None else n_unknown / n_measured)
+        return lit, (known * share_of_frames[k] < _HULL_SHARE) & ~lit
 
     return Look(see, _HULL_SHARE, margin=1)
 

@@ -206,7 +206,8 @@ def gather_exact(  # type: ignore[no-untyped-def]
                 m, c = matrix[k, s], shift[k, s]
                 px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + c[0])
                 py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + c[1])
-                lost[s] = False
+                if unknown is not None:
+                    lost[s] = False
                 if px < 0 or py < 0 or px >= n_x or py >= n_y:
                     held[s] = 0
                     continue

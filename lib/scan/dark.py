@@ -76,11 +76,11 @@ def with_gaps(scan: Scan) -> tuple[Scan, list[str]]:
     ]
 
 
-def unknown_pixels(scan: Scan) -> list[str]:
-    """A warning where pixels of the array are no numbers, from some of its frames."""
-    if scan.dtype.kind != "f" or not scan.measured.any():
+def unknown_pixels(scan: Scan, omegas: NDArray[np.int64]) -> list[str]:
+    """A warning where pixels of the array are no numbers, from some of its frames at omegas in use."""
+    if scan.dtype.kind != "f":
         return []
-    share = 1.0 - float(np.isfinite(sample_frames(scan, np.arange(scan.shape[2]))).mean())
+    share = 1.0 - float(np.isfinite(sample_frames(scan, omegas)).mean())
     if share == 0.0:
         return []
     return [

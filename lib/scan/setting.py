@@ -78,7 +78,7 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
     scan = scan or store.read_scan(Path(params.path))
     omegas = _omegas_in_use(params, scan)
     scan, warnings = dark.with_gaps(scan)
-    warnings += dark.unknown_pixels(scan)
+    warnings += dark.unknown_pixels(scan, omegas)
     if params.background is not None:
         scan = replace(scan, dark=dark.given_level(scan, params.background))
     else:
