@@ -31,7 +31,8 @@ def given_level(scan: Scan, counts: tuple[float, ...]) -> DarkLevel | None:
     if not any(counts):
         return None
     of_omega = np.broadcast_to(np.asarray(counts, dtype=np.float32), (n_omega,))
-    return DarkLevel(np.zeros(scan.shape[3:], np.float32), of_omega.copy(), 0.0, scan.dtype.kind == "i")
+    signed = (scan.stored or scan.dtype).kind == "i"
+    return DarkLevel(np.zeros(scan.shape[3:], np.float32), of_omega.copy(), 0.0, signed)
 
 
 def sample_frames(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:

@@ -17,8 +17,10 @@ import pytest
 
 from lib import reconstruction
 from lib.checks import projections
-from lib.initfile.parse import read_initfile
+from lib.initfile.parse import parse, read_initfile
+from lib.mlem import coarse
 from lib.parallel.communicator import SerialComm
+from lib.physics.noise import Dark
 from lib.scan import dark
 from lib.scan.setting import Setting, prepare
 from lib.scan.store import scan_of_arrays
@@ -219,6 +221,50 @@ def test_less_than_nothing_stays_no_number_above_a_dark_level(tmp_path: Path) ->
     assert not np.isfinite(frame[[15, 3], [9, 4]]).any()
     assert np.isfinite(frame).sum() == frame.size - 2
     assert scan.dark.mean == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize(("dtype", "signed"), [("i2", True), ("u2", False)])
+def test_a_given_level_of_integers_with_gaps_is_cut_as_theirs_is(dtype: str, signed: bool) -> None:
+    counts = np.ones((3, 2, 4, 6, 5), dtype=dtype)
+    counts[..., 2, :] = 0
+    axes = dict(zip(("tilt1", "tilt2", "omega"), map(np.arange, counts.shape[:3]), strict=True))
+    scan, _ = dark.with_gaps(scan_of_arrays(counts, axes, info={"unmeasured_pixels": 24 * 5}))
+    scan = dataclasses.replace(scan, dark=dark.given_level(scan, (3.0,)))
+    frame = np.empty((6, 5), dtype=scan.dtype)
+    with scan.open() as array:
+        array.read_columns((0, 0, 0), 0, frame)
+    assert np.isnan(frame[2]).all()
+    np.testing.assert_array_equal(np.delete(frame, 2, axis=0), -2.0 if signed else 0.0)
+
+
+# ---- Coarse trials ----
+
+
+def test_coarse_pixels_are_like_the_part_of_them_that_is_known() -> None:
+    """An even light stays even whatever is missing, and too little is nothing."""
+    values = np.full((4, 4, 3, 8, 6), 10.0)
+    values[..., 0, 0] = np.nan  # one of four
+    values[..., 2:4, 2] = np.inf  # two of four
+    values[..., 4:6, 4:6] = np.nan  # all
+    values[..., 7, 0] = values[..., 6, 0] = values[..., 6, 1] = np.nan  # three of four
+    measured = np.ones(values.shape[:3], dtype=bool)
+    measured[0, 0, 1] = False  # of four tilts put together
+    measured[2:, 2:, 1] = False
+    case = case_of("mlem", "sample")
+    axes = {"tilt1": case.tilt1[:4], "tilt2": case.tilt2[:4], "omega": np.arange(3.0)}
+    keys = "".join(f"{key} {value}\n" for key, value in case.init.items())
+    params = parse(f"{keys}path .\nthreshold 5\nbackground 0\n", "init.txt")[0]
+    measurement = prepare(params, scan_of_arrays(values, axes, measured)).measurement
+    scan = coarse.load(measurement, Dark(), SerialComm(), n_omega=3, n_pixels=4, n_tilts=2)
+    expected = np.full((4, 3), 160.0)
+    expected[2, 2] = expected[3, 0] = np.nan
+    for k, image in enumerate(scan.images):
+        np.testing.assert_array_equal(scan.measured[k], [True, True, True, k != 1])
+        image = image.reshape(4, 3, 4)[..., scan.measured[k]]
+        there = np.repeat(expected[..., None], image.shape[2], axis=2)
+        if k == 1:
+            there[1, 1, 0] = np.nan  # two of four pixels at three of four tilts
+        np.testing.assert_allclose(image, there)
 
 
 # ---- Frames ----
