@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,6 +36,9 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     turns = PairTurns.of(measurement.turns, binarize) if exact else None
     pixels = PixelSet(maps if exact else values, boxes, np.zeros(1, dtype=np.int64))
     yield lambda: sums.add(views, pixels, turns and turns[:1])
+    if measurement.scan.dtype.kind == "f" or measurement.lacking.any():
+        marked = replace(pixels, unknown=np.zeros(pixels.flat.shape, dtype=np.bool_))
+        yield lambda: sums.add(views, marked, turns and turns[:1])
     yield lambda: sums.finish(measurement.scan.tilt1_deg, measurement.scan.tilt2_deg, 1)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..physics.tilts import TOUCHED
 from .jit import kernel
 
 _TILE = 32  # pixels and tilts that are transposed together: they stay in the innermost cache
@@ -148,20 +149,54 @@ def gather_nearest(  # type: ignore[no-untyped-def]
 
 
 @kernel()
+def count_unknown(  # type: ignore[no-untyped-def]
+    counts, chosen, unknown, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
+):
+    """Add to counts (n, n_pairs) uint16 the omegas at which a voxel's pixel was not measured at a pair.
+
+    Arguments as of `gather_nearest`, with the marks of what is unknown for flat.
+    """
+    n_x, n_y = detector_shape
+    for v in range(chosen.size):
+        x, y, z = _centre(chosen[v], xs, ys, zs)
+        for k in range(matrix.shape[0]):
+            row = _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y)
+            if row >= 0:
+                for s in range(counts.shape[1]):
+                    counts[v, s] += np.uint16(unknown[row, s])
+
+
+@kernel()
+def _mark_unknown(counts, values, lost, index, weight, k):  # type: ignore[no-untyped-def]
+    """Count the pairs of a map at omega k that lean on what is lost (n_pairs,), and make them zero."""
+    for s in range(counts.size):
+        gone = lost[s]
+        if index.shape[0] > 0:
+            gone = False
+            for q in range(4):
+                gone |= lost[index[k, s, q]] and weight[k, s, q] > TOUCHED
+        if gone:
+            counts[s] += np.uint16(1)
+            values[s] = 0
+
+
+@kernel()
 def gather_exact(  # type: ignore[no-untyped-def]
-    sums, lit, seen, limit, binarize, chosen, flat, index, weight,
+    sums, lit, seen, limit, binarize, n_unknown, unknown, chosen, flat, index, weight,
     matrix, shift, boxes, first_row, detector_shape, xs, ys, zs,
 ):  # fmt: skip
     """`gather_nearest` with a projection for every pair: matrix (n_omega, n_pairs, 2, 3), shift alike.
 
     Pair s is read at the pixel that the voxel projects to at the tilts s. index and weight
     (n_omega, n_pairs, 4) then turn the map into the sample frame (n_omega = 0: they are not used), and
-    `binarize` sums lit and dark instead of counts.
+    `binarize` sums lit and dark instead of counts. unknown marks what is in flat, n_unknown (n, n_pairs)
+    counts it for each pair (of the turned map); None for both where all is known, a loop of its own.
     """
     n_pairs = sums.shape[1]
     n_x, n_y = detector_shape
     held = np.empty(n_pairs, dtype=sums.dtype)
     turned = np.empty(n_pairs, dtype=sums.dtype)
+    lost = np.empty(n_pairs, dtype=np.bool_)
     for v in range(chosen.size):
         x, y, z = _centre(chosen[v], xs, ys, zs)
         for k in range(matrix.shape[0]):
@@ -170,13 +205,16 @@ def gather_exact(  # type: ignore[no-untyped-def]
                 m, c = matrix[k, s], shift[k, s]
                 px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + c[0])
                 py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + c[1])
+                if unknown is not None:
+                    lost[s] = False
                 if px < 0 or py < 0 or px >= n_x or py >= n_y:
                     held[s] = 0
                     continue
                 found = 1
-                held[s] = flat[
-                    first_row[k] + (int(px) - boxes[k, 0]) * boxes[k, 3] + int(py) - boxes[k, 1], s
-                ]
+                row = first_row[k] + (int(px) - boxes[k, 0]) * boxes[k, 3] + int(py) - boxes[k, 1]
+                held[s] = flat[row, s]
+                if unknown is not None:
+                    lost[s] = unknown[row, s]
             seen[v] += found
             here = held
             if index.shape[0] > 0:
@@ -186,6 +224,8 @@ def gather_exact(  # type: ignore[no-untyped-def]
                     for q in range(4):
                         value += weight[k, s, q] * np.float32(held[index[k, s, q]])
                     turned[s] = value
+            if unknown is not None:
+                _mark_unknown(n_unknown[v], here, lost, index, weight, k)
             for s in range(n_pairs):
                 is_lit = here[s] > limit
                 lit[v, s] += is_lit

@@ -20,6 +20,7 @@ _COLUMNS = 8  # of each frame, whose sum tells how dark it is
 _FEWEST_TILTS = 7  # pairs, of which some can be dark
 _FEWEST_OMEGAS = 12  # at which what shines moves, and what is dark does not
 _SAMPLE = 64  # frames, spread over the scan
+_NEARLY_ALL = 0.9  # of the pixels that were not measured, which are gaps
 _BRIGHT = 99.9  # percentile of the pixels of these frames
 
 
@@ -31,7 +32,8 @@ def given_level(scan: Scan, counts: tuple[float, ...]) -> DarkLevel | None:
     if not any(counts):
         return None
     of_omega = np.broadcast_to(np.asarray(counts, dtype=np.float32), (n_omega,))
-    return DarkLevel(np.zeros(scan.shape[3:], np.float32), of_omega.copy(), 0.0, scan.dtype.kind == "i")
+    signed = (scan.stored or scan.dtype).kind == "i"
+    return DarkLevel(np.zeros(scan.shape[3:], np.float32), of_omega.copy(), 0.0, signed)
 
 
 def sample_frames(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
@@ -54,11 +56,33 @@ def sample_values(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     return frames if known.all() else frames[known]
 
 
-def unknown_pixels(scan: Scan) -> list[str]:
-    """A warning where pixels of the array are no numbers, from some of its frames."""
-    if scan.dtype.kind != "f" or not scan.measured.any():
+def with_gaps(scan: Scan) -> tuple[Scan, list[str]]:
+    """A scan of integers with the gaps of the detector told from dark pixels, and a warning if they are not.
+
+    getdata.py counts the pixels that were not measured (`unmeasured_pixels`, of all frames), but integers
+    have no place for them: they are 0. Those of a gap are in every frame; where some frames show no more
+    of such pixels than were counted, these are the gaps.
+    """
+    n_lost = scan.info.get("unmeasured_pixels", 0)
+    if scan.dtype.kind == "f" or not isinstance(n_lost, int) or n_lost <= 0 or not scan.measured.any():
+        return scan, []
+    gaps = np.logical_not(sample_frames(scan, np.arange(scan.shape[2])).any(axis=0))
+    n_found = int(gaps.sum()) * int(scan.measured.sum())
+    if 0 < n_found <= n_lost:
+        scan = scan.with_gaps(gaps)
+        if n_found > _NEARLY_ALL * n_lost:
+            return scan, []
+    return scan, [
+        f"{n_lost} pixels were not measured (detector gaps, dead pixels) and are 0 in {ARRAY}, where not all "
+        "of them can be told from dark ones: make the array again with --dtype float32"
+    ]
+
+
+def unknown_pixels(scan: Scan, omegas: NDArray[np.int64]) -> list[str]:
+    """A warning where pixels of the array are no numbers, from some of its frames at omegas in use."""
+    if scan.dtype.kind != "f":
         return []
-    share = 1.0 - float(np.isfinite(sample_frames(scan, np.arange(scan.shape[2]))).mean())
+    share = 1.0 - float(np.isfinite(sample_frames(scan, omegas)).mean())
     if share == 0.0:
         return []
     return [
@@ -141,14 +165,16 @@ def _sampled_columns(n_x: int) -> NDArray[np.int64]:
 
 
 def column_total(frame: NDArray[Any]) -> float:
-    """How dark a frame (n_x, n_y) is: the sum of some of its columns, NaN left out."""
+    """How dark a frame (n_x, n_y) is: the sum of some of its columns, unknown pixels like the others."""
     return _total(frame[_sampled_columns(frame.shape[0])])
 
 
 def _total(columns: NDArray[Any]) -> float:
-    if columns.dtype.kind == "f":
-        return float(np.nansum(columns, dtype=np.float64))
-    return float(columns.sum(dtype=np.float64))
+    if columns.dtype.kind != "f":
+        return float(columns.sum(dtype=np.float64))
+    known = np.isfinite(columns)
+    share = float(known.mean())
+    return float(columns.sum(dtype=np.float64, where=known)) / share if share else np.inf
 
 
 def warnings_of(found: Estimate, signal: float) -> list[str]:

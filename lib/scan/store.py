@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Recon3DError
 from ..physics.dark import DarkLevel
-from .above import Frames, FramesAbove
+from .above import Frames, FramesAbove, FramesWithGaps
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
@@ -165,7 +165,9 @@ class Scan:
 
     shape = (n_tilt1, n_tilt2, n_omega, n_x, n_y); axes float64 degrees, ascending; measured bool
     (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty. pixels is the array itself where that is
-    in memory, or None; dark is the level that is taken off on reading.
+    in memory, or None; dark is the level that is taken off on reading. dtype is that of the pixels as they
+    are read: float32 where the array holds integers (`stored`), of which those in `gaps` (n_x, n_y), 0 in
+    the array, read as NaN.
     """
 
     folder: Path  # names the scan in messages
@@ -178,10 +180,18 @@ class Scan:
     info: dict[str, Any] = field(default_factory=dict)
     pixels: NDArray[Any] | None = None
     dark: DarkLevel | None = None
+    gaps: NDArray[np.bool_] | None = None
+    stored: np.dtype[Any] | None = None
+
+    def with_gaps(self, gaps: NDArray[np.bool_]) -> Scan:
+        """The scan of integers, some pixels (n_x, n_y) of which were not measured."""
+        return replace(self, dtype=np.dtype(np.float32), gaps=gaps, stored=self.dtype)
 
     def open(self) -> Frames:
         """The pixels above the dark level, to be read in pieces. Use in `with`."""
         frames: Frames = ArrayFile(self.folder / ARRAY) if self.pixels is None else ArrayInMemory(self.pixels)
+        if self.gaps is not None and self.stored is not None:
+            frames = FramesWithGaps(frames, self.gaps, self.stored)
         return frames if self.dark is None else FramesAbove(frames, self.dark)
 
 
