@@ -142,21 +142,21 @@ def largest_buffers(
     voxels: tuple[int, int, int],
     n_kept: int,
     n_ranks: int,
-    side: int = 32,
+    at_once: int = 2 << 20,
 ) -> dict[str, int]:
     """The largest message of the stages that send any of a size that grows, in bytes; before it is cut up.
 
-    image are the pixels (n_x, n_y) of a frame, n_kept the voxels that the first look leaves, side that of
-    a chunk of grain.vtkhdf. Where it depends on the grain: the most that is possible.
+    image are the pixels (n_x, n_y) of a frame, n_kept the voxels that the first look leaves, at_once
+    those of a slab of grain.vtkhdf. Where it depends on the grain: the most that is possible.
     """
     n_pixels, n_voxels = image[0] * image[1], voxels[0] * voxels[1] * voxels[2]
     layers = -(-max(voxels) // n_ranks)  # of a rank, along the rotation axis; the most
     bits = -(-n_pixels // 8)
-    slab = 8 * min(side, voxels[0]) * voxels[1] * voxels[2]
-    at_once = max(n_ranks, (64 << 20) // bits)
+    slab = 8 * max(min(at_once, n_voxels), min(32, voxels[0]) * min(32, voxels[1]) * voxels[2])
+    omegas = max(n_ranks, (64 << 20) // bits)
     return {
         "reconstruction._prepare_on_all": max(4 * n_pixels, 64 * n_omega, n_omega * n_pairs),
-        "hull._count": -(-min(n_omega, at_once) // n_ranks) * (bits + 64 * sum(image)),
+        "hull._count": -(-min(n_omega, omegas) // n_ranks) * (bits + 64 * sum(image)),
         "hull.find_hull": layers * (n_voxels // min(voxels) + 7),
         "gather.gather_completeness": 4 * layers * n_voxels // min(voxels),
         "gather.gather_field": 8 * -(-n_kept // n_ranks),
@@ -166,5 +166,5 @@ def largest_buffers(
         "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,
         "volume._fill": slab,
         "reconstruction._run": 5 * slab // 4,  # what comes back
-        "derived.misorientation": 8 * 18 * voxels[1] * voxels[2],
+        "derived.misorientation": 8 * 6 * voxels[1] * voxels[2],
     }

@@ -1,7 +1,8 @@
 """Rank 0 hands out work on arrays that it holds; the others do it and send bytes back.
 
 Rank 0 works too, and looks after the others between two parts of its own work. The results come in the
-order of the jobs, whoever did them, and only so many wait for their turn that memory stays bounded.
+order of the jobs, whoever did them; no more is handed out ahead of the next one than MOST_AHEAD, so that
+memory stays bounded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .messages import pauses, receive_array, send_array, start_sending, wait
 
 _JOB_TAG, _DONE_TAG = 41, 42
 _QUEUE = 2  # jobs of a rank: the next is there when one is done
-_WINDOW = 4  # jobs per rank that may be handed out ahead of the one whose result is next
+MOST_AHEAD = 512 << 20  # bytes of the arrays of jobs whose results have not been taken yet
 
 
 class Job(NamedTuple):
@@ -43,15 +44,16 @@ class Crew:
         self._sending: dict[int, list[Any]] = {}
         self._done: dict[int, list[bytes]] = {}
         self._jobs: Iterator[Job] = iter(())
-        self._next = self._end = 0  # jobs from _next to _end may be handed out
-        self._failed = False
+        self._next = 0
+        self._ahead: dict[int, int] = {}  # bytes of the jobs that were handed out, see MOST_AHEAD
+        self._failed = self._leaving = False
 
     def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Let the others go once they have done what they were given."""
-        self._end = 0
+        self._jobs, self._leaving = iter(()), True
         for _ in pauses():
             self._look_after()
             if not any(self._given.values()):
@@ -62,7 +64,6 @@ class Crew:
         """What each job yields, in their order. Raises OtherRankFailed where another rank has an error."""
         self._jobs, self._next = iter(jobs), 0
         for turn in itertools.count():
-            self._end = turn + _WINDOW * self._comm.size
             self._look_after()
             while turn not in self._done and (job := self._take()):
                 self._do(*job)
@@ -72,16 +73,17 @@ class Crew:
                 if turn in self._done:
                     break
                 self._look_after()
+            del self._ahead[turn]
             yield self._done.pop(turn)
-        self._end = 0
 
     def _take(self) -> tuple[int, Job] | None:
         """The next job and its number, if there is one that may be handed out."""
-        job = next(self._jobs, None) if self._next < self._end else None
+        job = next(self._jobs, None) if sum(self._ahead.values()) < MOST_AHEAD else None
         if job is None:
             return None
-        self._next += 1
-        return self._next - 1, job
+        number, self._next = self._next, self._next + 1
+        self._ahead[number] = sum(array.nbytes for array in job.arrays)
+        return number, job
 
     def _do(self, number: int, job: Job) -> None:
         """A job of rank 0's own."""
@@ -99,7 +101,7 @@ class Crew:
             while len(numbers) < _QUEUE and (job := self._take()):
                 numbers.append(job[0])
                 self._give(rank, *job)
-        if self._failed and self._end:
+        if self._failed and not self._leaving:
             raise OtherRankFailed
 
     def _give(self, rank: int, number: int, job: Job) -> None:

@@ -15,7 +15,7 @@ from ..scan.measurement import Measurement
 
 Array = NDArray[np.float64]
 
-_LAYERS = 16  # of x in a job
+_LAYERS = 4  # of x in a job
 
 
 def add_derived(

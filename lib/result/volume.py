@@ -1,7 +1,7 @@
 """grain.vtkhdf: one HDF5 file that ParaView opens as ImageData and silx view as NeXus.
 
 The fields are stored once, as cell data of the group VTKHDF with axes (z, y, x); the NXdata groups
-of /entry link to them. All ranks compress, rank 0 writes what comes, slab by slab along x.
+of /entry link to them. All ranks compress, rank 0 writes what comes, slab by slab.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from ..parallel.communicator import SerialComm
 from ..parallel.crew import ALONE, Crew, Job
 from ..physics.colours import colour_range, orientation_rgb
 from ..version import __version__
-from .compression import chunk_places, chunk_sides, compress_colours, compress_slab
+from .compression import chunk_places, chunk_sides, compress_colours, compress_slab, slabs
 
 Array = NDArray[np.float64]
 
 _VTKHDF_VERSION = (1, 0)  # what ImageData needs; VTK reads its cells since 9.3
+_VOXELS_AT_ONCE = 2 << 20  # of a field, 16 MB, which one rank compresses
 FIELD_NOTES = {
     "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
     "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),
@@ -172,7 +173,7 @@ def _create_field(cells: h5py.Group, name: str, shape: tuple[int, ...], dtype: s
 
 
 def _fill(cells: h5py.Group, volume: Volume, key: tuple[Any, Any], crew: Crew) -> None:
-    """The values, in slabs of one chunk along x, which lie in memory as one piece."""
+    """The values, slab by slab."""
     shape = volume.mask.shape
     sides = chunk_sides(shape)
     tilts = volume.fields["tilt1"], volume.fields["tilt2"]
@@ -182,17 +183,18 @@ def _fill(cells: h5py.Group, volume: Volume, key: tuple[Any, Any], crew: Crew) -
         for name, values in {**volume.fields, "mask": volume.mask}.items()
     }
     todo["rgb"] = compress_colours, (sides, *key, tilt1_alone), tilts
-    slabs = [(name, x) for x in range(0, shape[0], sides[0]) for name in todo]
+    parts = [(name, slab) for slab in slabs(sides, shape, _VOXELS_AT_ONCE) for name in todo]
 
-    def job(name: str, x: int) -> Job:
+    def job(name: str, slab: tuple[range, range]) -> Job:
         work, arguments, arrays = todo[name]
-        return Job(work, arguments, tuple(np.ascontiguousarray(a[x : x + sides[0]]) for a in arrays))
+        x, y = (slice(part.start, part.stop) for part in slab)
+        return Job(work, arguments, tuple(np.ascontiguousarray(a[x, y]) for a in arrays))
 
-    results = crew.results(job(*slab) for slab in slabs)
-    for (name, x), chunks in zip(slabs, results, strict=True):
+    results = crew.results(job(*part) for part in parts)
+    for (name, slab), chunks in zip(parts, results, strict=True):
         dataset = cells[name]
         rest = (0,) * (dataset.ndim - 3)
-        for place, chunk in zip(chunk_places(sides, x, shape), chunks, strict=True):
+        for place, chunk in zip(chunk_places(sides, slab, shape[2]), chunks, strict=True):
             dataset.id.write_direct_chunk((*place, *rest), chunk)
 
 

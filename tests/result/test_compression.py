@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lib.result import compression, volume
-from lib.result.compression import chunk_places, chunk_sides, compress_slab, compressed
+from lib.result.compression import chunk_places, chunk_sides, compress_slab, compressed, slabs
 from tests.result.test_volume import grain  # noqa: F401 - a fixture
 
 RNG = np.random.default_rng(3)
@@ -49,9 +49,9 @@ def test_hdf5_reads_back_every_bit(tmp_path: Path, shape: tuple[int, int, int], 
         how["compression_opts"] = 1
         dataset = file.create_dataset("d", stored.shape, dtype, **how)
         rest = (0,) * (values.ndim - 3)
-        for x in range(0, shape[0], sides[0]):
-            places = chunk_places(sides, x, shape)
-            chunks = compress_slab(sides, dtype, values[x : x + sides[0]])
+        for x, y in slabs(sides, shape, 40_000):
+            places = chunk_places(sides, (x, y), shape[2])
+            chunks = compress_slab(sides, dtype, values[x.start : x.stop, y.start : y.stop])
             for place, chunk in zip(places, chunks, strict=True):
                 dataset.id.write_direct_chunk((*place, *rest), chunk)
         plain = file.create_dataset("plain", data=stored, **how)
@@ -68,6 +68,16 @@ def test_chunks_are_even_and_cover_everything() -> None:
         assert side <= 32
         assert n_chunks == -(-n // 32)
         assert n_chunks * side - n < n_chunks
+
+
+def test_slabs_cover_the_volume_once() -> None:
+    for shape in (*SHAPES, (100, 300, 20), (2, 3, 5000)):
+        sides, seen = chunk_sides(shape), np.zeros(shape[:2], dtype=int)
+        for x, y in slabs(sides, shape, 200_000):
+            assert x.start % sides[0] == y.start % sides[1] == 0
+            assert len(x) * len(y) * shape[2] <= max(200_000, sides[0] * sides[1] * shape[2])
+            seen[x.start : x.stop, y.start : y.stop] += 1
+        assert (seen == 1).all()
 
 
 def test_bytes_without_a_pattern_are_stored_and_the_others_are_not() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from lib.checks.trust import Checks
 from lib.errors import Recon3DError
 from lib.parallel.communicator import together, world
+from lib.parallel import crew as crew_module
 from lib.parallel.crew import Crew, Job, help_out
 from lib.result import files
 from benchmarks.write_speed import make_result, make_setting
@@ -84,6 +85,7 @@ def nothing_asked(crew):
     raise Recon3DError("output", "gone")
 
 
+crew_module.MOST_AHEAD = 2000  # bytes: five jobs
 said = {
     "in_order": on_all(in_order),
     "empty": on_all(empty),
@@ -94,6 +96,7 @@ said = {
     "nothing_asked": on_all(nothing_asked),
     "again": on_all(in_order),
 }
+crew_module.MOST_AHEAD = 1 << 20
 FOLDER.mkdir(exist_ok=True)
 setting = make_setting(70, FOLDER, "mlem")
 on_all(lambda crew: files.write(setting, make_result(70, False), Checks(), {"volume": "70"}, crew))
