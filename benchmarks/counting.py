@@ -168,6 +168,6 @@ def largest_buffers(
         "overlaps._shared_rows": n_omega * max(bits + 1, 16),
         "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,
         "volume._fill": slab,
-        "reconstruction.run": 5 * slab // 4,  # what comes back
+        "reconstruction._run": 5 * slab // 4,  # what comes back
         "derived.misorientation": 8 * 6 * voxels[1] * voxels[2],
     }

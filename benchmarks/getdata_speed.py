@@ -1,9 +1,11 @@
 """Speed and memory of getdata.py: python -m benchmarks.getdata_speed [--full].
 
 Writes a scan of 42 tilt pairs x 84 omegas in frames of 2048 x 2048 and compares the cost of one more
-frame (the slope between 10 omegas and all, so that start-up drops out) with a loop of np.fromfile over
-just the rows of the region of interest. Only those rows are on disk, the rest of each file is a hole,
-unless --full is given; nothing that getdata.py reads differs.
+frame (the slope between 20 omegas and all, so that what is done once drops out) with a loop of
+np.fromfile over just the rows of the region of interest. No two frames are alike. Only those rows are on
+disk, the rest of each file is a hole, unless --full is given; nothing that getdata.py reads differs.
+
+The same for frames in BLISS HDF5 (bitshuffle-lz4), against a loop of h5py over the region of interest.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+import hdf5plugin
 import numpy as np
 
 from benchmarks.common import ROOT, table
@@ -28,8 +32,9 @@ MPIRUN = Path(sys.executable).with_name("mpirun")
 SIZE, ROI, HEADER = 2048, 300, 3072
 FIRST = SIZE // 2 - ROI // 2
 TILTS = (6, 7)
-FEW = 10  # omegas of the shorter run
+FEW = 20  # omegas of the shorter run, enough for the closer look at the dark level that longer ones get
 REPEATS = 5
+BLISS_OMEGAS = 8
 
 
 def header(tilt1: float, tilt2: float, omega: float) -> bytes:
@@ -62,13 +67,13 @@ def write_scan(folder: Path, n_omega: int, *, full: bool) -> list[Path]:
     paths = []
     for k in range(n_omega):
         for i, j in np.ndindex(TILTS):
-            path = folder / f"scan_{k:03d}_{i * TILTS[1] + j:03d}.edf"
+            path = folder / f"scan_{'few' if k < FEW else 'more'}_{k:03d}_{i * TILTS[1] + j:03d}.edf"
             jitter = rng.normal(0, 2e-4, 3)
             with path.open("wb") as file:
                 file.write(header(*(np.array([0.03 * i, 0.03 * j, 0.8 * k]) + jitter)))
                 file.write(dark)
                 file.seek(HEADER + FIRST * SIZE * 2)
-                file.write(rows[(i + j + k) % len(rows)])
+                file.write(np.roll(rows[(i + j + k) % len(rows)], rng.integers(ROI * SIZE)).tobytes())
                 file.truncate(HEADER + SIZE * SIZE * 2)
             paths.append(path)
     return paths
@@ -99,17 +104,76 @@ def read_and_write_rows(paths: list[Path], target: Path) -> np.ndarray:
     return (clocks() - start) / len(paths)
 
 
-def run_getdata(folder: Path, stem: str, ranks: int, *options: str) -> np.ndarray:
+def run_getdata(folder: Path, stem: str, ranks: int, *options: str, data: Path | None = None) -> np.ndarray:
     """Seconds of the whole run: wall, processor."""
     launcher = [str(MPIRUN), "-n", str(ranks)] if ranks > 1 else []
     centre, size = f"{SIZE // 2},{SIZE // 2}", f"{ROI},{ROI}"
-    arguments = [str(folder), stem, str(folder), "scan_000_00", centre, size, str(folder), "out"]
+    background = ("-", "-") if data else (str(folder), "scan_few_000_00")
+    arguments = [str(data or folder), stem, *background, centre, size, str(folder), "out"]
     command = [*launcher, sys.executable, str(ROOT / "getdata.py"), *arguments, "--quiet"]
     shutil.rmtree(folder / "out", ignore_errors=True)  # to give back the memory of a file takes time too
     (folder / "floor").unlink(missing_ok=True)
     start = clocks()
     subprocess.run([*command, *options], check=True, capture_output=True, env=os.environ)
     return clocks() - start
+
+
+def write_bliss(path: Path) -> None:
+    """An HDF5 file with an entry for each omega; every frame is a chunk of its own, as LIMA writes them."""
+    rng = np.random.default_rng(0)
+    frames = [rng.poisson(100, (SIZE, SIZE)).astype("<u2") for _ in range(3)]
+    pairs = np.stack([index.ravel() for index in np.indices(TILTS)], axis=1)
+    with h5py.File(path, "w") as root:
+        for k in range(BLISS_OMEGAS):
+            entry = root.create_group(f"{k + 1}.1")
+            entry["title"] = f"fscan2d mu 0 0.03 {TILTS[0]} chi 0 0.03 {TILTS[1]} 0.5 0.5"
+            entry["instrument/positioners/omega"] = 0.8 * k
+            for motor, index in zip(("mu", "chi"), pairs.T, strict=True):
+                entry[f"instrument/{motor}/value"] = 0.03 * index
+            shape = (len(pairs), SIZE, SIZE)
+            data = entry.create_dataset(
+                "instrument/pco/data", shape, "<u2", chunks=(1, SIZE, SIZE), **hdf5plugin.Bitshuffle()
+            )
+            for i in range(len(pairs)):
+                data[i] = np.roll(frames[(i + k) % 3], rng.integers(SIZE * SIZE))
+
+
+def read_bliss(path: Path, n_omega: int) -> np.ndarray:
+    """Seconds to read the region of interest of the frames of so many omegas: wall, processor."""
+    region = slice(FIRST, FIRST + ROI)
+    start = clocks()
+    with h5py.File(path, "r") as root:
+        for k in range(n_omega):
+            data = root[f"{k + 1}.1/instrument/pco/data"]
+            for i in range(data.shape[0]):
+                data[i, region, region]
+    return clocks() - start
+
+
+def measure_bliss(folder: Path) -> str:
+    """Cost of one more compressed frame, getdata.py against a loop of h5py: best of several runs."""
+    path = folder / "scan.h5"
+    write_bliss(path)
+    few, found = BLISS_OMEGAS // 4, {}  # type: ignore[var-annotated]
+    roles = ("--tilt1", "mu", "--tilt2", "chi", "--tilt-frame", "lab", "--no-report")
+    for _ in range(REPEATS):
+        for n in (few, BLISS_OMEGAS):
+            found.setdefault(f"loop{n}", []).append(read_bliss(path, n))
+            names = f"1.1-{n}.1"
+            found.setdefault(f"get{n}", []).append(run_getdata(folder, names, 1, *roles, data=path))
+    best = {name: np.min(times, axis=0) for name, times in found.items()}
+    n_more = (BLISS_OMEGAS - few) * TILTS[0] * TILTS[1]
+    loop, getdata = ((best[f"{w}{BLISS_OMEGAS}"] - best[f"{w}{few}"]) / n_more for w in ("loop", "get"))
+    ratio = getdata / loop
+    lines = [
+        [name, f"{cost[0] * 1e3:.2f}", f"{cost[1] * 1e3:.2f}"]
+        for name, cost in (
+            ("h5py, region of interest", loop),
+            ("getdata.py, one rank, one more frame", getdata),
+        )
+    ]
+    head = ["bitshuffle-lz4", "ms per frame", "CPU ms"]
+    return f"{table(head, lines)}\n\ngetdata.py: {ratio[0]:.2f} x the loop, {ratio[1]:.2f} x its CPU time.\n"
 
 
 def drop_cache(paths: list[Path]) -> None:
@@ -138,10 +202,10 @@ def measure(folder: Path, paths: list[Path], *options: str) -> str:
         found.setdefault("rows", []).append(read_rows(paths))
         found.setdefault("floor", []).append(read_and_write_rows(paths, folder / "floor"))
         for ranks in (1, 2):
-            for stem in ("scan_00", "scan_"):
+            for stem in ("scan_few", "scan_"):
                 found.setdefault(f"{stem}{ranks}", []).append(run_getdata(folder, stem, ranks, *options))
     best = {name: np.min(times, axis=0) for name, times in found.items()}
-    one, two = ((best[f"scan_{n}"] - best[f"scan_00{n}"]) / n_more for n in (1, 2))
+    one, two = ((best[f"scan_{n}"] - best[f"scan_few{n}"]) / n_more for n in (1, 2))
     lines = []
     for name, cost in (
         ("rows only (np.fromfile)", best["rows"]),
@@ -180,6 +244,9 @@ def main(arguments: list[str] | None = None) -> str:
             f"Largest memory of any process: {peak:.0f} MB. Not in the cache: {each * 1e6:.0f} us per frame, "
             f"rows only {rows[0] * 1e6:.0f} us.\n"
         )
+        for frame in paths:
+            frame.unlink()
+        parts.append(measure_bliss(folder))
     return "\n".join(parts)
 
 

@@ -1,6 +1,6 @@
 """The reconstruction at the paper's size: kernel, whole process, ranks, memory.
 
-python -m benchmarks.recon3d_speed [--folder F] [--omegas N] [--ranks 1,2,4,10]
+python -m benchmarks.recon3d_speed [--folder F] [--omegas N] [--ranks 1,2,4,10] [--mlem-ranks 1,2,4,10]
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -145,20 +147,18 @@ def read_once(path: Path) -> float:
     return time.perf_counter() - start
 
 
-def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
+def process_section(init: Path, ranks: list[int], mlem_ranks: list[int], n_repeats: int) -> str:
     """The whole process against the loop, and its memory and traffic against the number of ranks."""
     setting = prepare(read_initfile(init)[0])
     array = init.with_name(ARRAY)
     size = array.stat().st_size
     read_once(array)
     reading = read_once(array)
-    runs = {n: [run_ranks(init, n, "--no-report") for _ in range(n_repeats)] for n in ranks}
+    runs = {("recon3d.py", n): [run_ranks(init, n, "--no-report") for _ in range(n_repeats)] for n in ranks}
+    with_report = run_ranks(init, 2)
     mlem = init.with_name("mlem.txt")
     mlem.write_text(init.read_text() + f"method  mlem\noutput  {init.parent / 'mlem'}\n")
-    others = {
-        "the same, 2 ranks, with report.html": run_ranks(init, 2),
-        "method mlem, 2 ranks": run_ranks(mlem, 2, "--no-report"),
-    }
+    runs |= {("method mlem", n): [run_ranks(mlem, n, "--no-report")] for n in mlem_ranks}
     by_omega, at_once = plain_loop(setting, init.parent)
     first = [["reading the array once, 1 core", f"{reading:.1f}", "", "", ""]]
     for name, (wall, cpu) in (("by voxel and omega", by_omega), ("by voxel", at_once)):
@@ -166,15 +166,15 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
         first.append(
             [f"plain loop {name}, 2 ideal ranks (sampled)", f"{wall:.0f}", ratios[0], f"{cpu:.0f}", ratios[1]]
         )
-    second = []
-    for n, repeats in runs.items():
+    second, third = [], []
+    for (name, n), repeats in runs.items():
         wall, facts = min(repeats, key=lambda run: run[0])
         walls = ", ".join(f"{run[0]:.1f}" for run in repeats)
-        totals = {key: sum(fact[key] for fact in facts) for key in facts[0]}
+        totals = {key: sum(fact[key] for fact in facts) for key in facts[0] if key != "traffic"}
         cpu = totals["cpu_s"] / n
         first.append(
             [
-                f"recon3d.py --no-report, {n} rank(s), whole process",
+                f"{name} --no-report, {n} rank(s), whole process",
                 f"{wall:.1f} ({walls})",
                 f"{by_omega[0] / wall:.0f}",
                 f"{cpu:.1f}",
@@ -183,7 +183,7 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
         )
         second.append(
             [
-                str(n),
+                f"{name}, {n}",
                 f"{totals['peak_rss'] / 1e9:.2f}",
                 f"{max(f['peak_rss'] for f in facts) / 1e9:.2f}",
                 f"{totals['pss_at_end'] / 1e9:.2f}",
@@ -193,10 +193,11 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
                 f"{min(found[0]['stated_s'] for _, found in repeats):.1f}",
             ]
         )
-    for name, (wall, facts) in others.items():
-        cpu = sum(fact["cpu_s"] for fact in facts) / len(facts)
-        ratios = [f"{by_omega[0] / wall:.0f}", f"{by_omega[1] / cpu:.0f}"]
-        first.append([name, f"{wall:.1f}", ratios[0], f"{cpu:.1f}", ratios[1]])
+        third += [[f"{name}, {n}", place, f"{sent / 1e6:.1f}"] for place, sent in sent_by_place(facts)]
+    wall, facts = with_report
+    cpu = sum(fact["cpu_s"] for fact in facts) / len(facts)
+    ratios = [f"{by_omega[0] / wall:.0f}", f"{by_omega[1] / cpu:.0f}"]
+    first.append(["recon3d.py, 2 ranks, with report.html", f"{wall:.1f}", ratios[0], f"{cpu:.1f}", ratios[1]])
     head = [
         "ranks",
         "peak RSS, all (GB)",
@@ -213,8 +214,19 @@ def process_section(init: Path, ranks: list[int], n_repeats: int) -> str:
             table(["", "seconds", "x faster", "CPU seconds per rank", "x faster"], first),
             "",
             table(head, second),
+            "",
+            table(["ranks", "function", "sent by all (MB)"], third),
         ]
     )
+
+
+def sent_by_place(facts: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The bytes that all ranks sent, pickled or not, by the function that sent them, the most first."""
+    sent: Counter[str] = Counter()
+    for fact in facts:
+        for counts in fact["traffic"].values():
+            sent.update({place: n_bytes for place, (_, n_bytes, _) in counts.items()})
+    return [(place, n_bytes) for place, n_bytes in sent.most_common() if n_bytes > 1e5]
 
 
 def main(arguments: list[str] | None = None) -> str:
@@ -223,6 +235,7 @@ def main(arguments: list[str] | None = None) -> str:
     parser.add_argument("--folder", type=Path, help="where the scan goes, or lies already (then it stays)")
     parser.add_argument("--omegas", type=int, default=paper_scan.SHAPE[2])
     parser.add_argument("--ranks", default="1,2,4,10")
+    parser.add_argument("--mlem-ranks", default="2")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest run counts")
     options, _ = parser.parse_known_args(arguments)  # other sections have options of their own
     folder = options.folder or Path(tempfile.mkdtemp(prefix="recon3d-bench-"))
@@ -232,7 +245,10 @@ def main(arguments: list[str] | None = None) -> str:
             paper_scan.make(folder, (*paper_scan.SHAPE[:2], options.omegas, *paper_scan.SHAPE[3:]))
         init = folder / INIT
         kernel = kernel_section(prepare(read_initfile(init)[0]))
-        process = process_section(init, [int(n) for n in options.ranks.split(",")], options.repeats)
+        ranks, mlem_ranks = (
+            [int(n) for n in given.split(",") if n] for given in (options.ranks, options.mlem_ranks)
+        )
+        process = process_section(init, ranks, mlem_ranks, options.repeats)
     finally:
         if not had:
             shutil.rmtree(folder)

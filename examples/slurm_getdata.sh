@@ -1,6 +1,7 @@
 #!/bin/bash
 # Gather the frames of a scan with getdata.py as a batch job. All arguments are those of getdata.py:
 #     sbatch examples/slurm_getdata.sh /data/visitor/ma1234/id06/scan grain_ - - 512,512 300,300 OUT array
+#     MPIRUN="srun --mpi=pmix" sbatch examples/slurm_getdata.sh ...
 #SBATCH --job-name=getdata
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8
@@ -14,7 +15,7 @@ set -euo pipefail
 RECON3D=${RECON3D:-$HOME/recon3d}         # the clone of this repository
 VENV=${VENV:-$RECON3D/.venv}              # an environment with mpi4py built for the site's MPI
 MPI_MODULE=${MPI_MODULE-openmpi}          # empty: no module
-MPIRUN=${MPIRUN:-mpirun}                  # or srun --mpi=pmix
+MPIRUN=${MPIRUN:-mpirun}                  # that of the module; or srun --mpi=pmix (srun --mpi=list: what there is)
 
 if [ -n "$MPI_MODULE" ]; then module load "$MPI_MODULE"; fi
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1

@@ -3,54 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import re
 import shlex
+import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import Recon3DError
-from .parallel.communicator import Comm, abort, together, world
-from .physics.geometry import TILT_FRAMES
+from .parallel import launchers, startup
 from .version import __version__
 
+if TYPE_CHECKING:  # numpy and HDF5 are not loaded before `startup.prepare`
+    from .parallel.communicator import Comm
+
 _EXIT_ERROR = 1
+_LAST_WORDS_S = 2.0  # for the one process that speaks for all
 _BEGINS_LIKE_A_NUMBER = re.compile(r"-\.?\d")  # -4,20 is a value that is wrong, not an option
 
 
 def getdata(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of getdata.py; returns the exit code."""
     listing = "--list" in (sys.argv[1:] if argv is None else argv)
-    return _run("getdata", _getdata_parser(listing), _list if listing else _getdata, argv, comm)
+    return _run("getdata", partial(_getdata_parser, listing), _list if listing else _getdata, argv, comm)
 
 
 def recon3d(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d.py; returns the exit code."""
-    parser = _initfile_parser("recon3d", _RECON3D)
-    parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
-    return _run("recon3d", parser, _recon3d, argv, comm)
+    return _run("recon3d", _recon3d_parser, _recon3d, argv, comm)
 
 
 def simulate(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-simulate; returns the exit code."""
-    return _run("simulate", _initfile_parser("simulate", _SIMULATE), _simulate, argv, comm)
+    return _run("simulate", partial(_initfile_parser, "simulate", _SIMULATE), _simulate, argv, comm)
 
 
 def compare(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-compare; returns the exit code."""
-    return _run("compare", _initfile_parser("compare", _COMPARE), _compare, argv, comm)
+    return _run("compare", partial(_initfile_parser, "compare", _COMPARE), _compare, argv, comm)
 
 
 def check_geometry(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-check; returns the exit code."""
-    return _run("check", _initfile_parser("check", _CHECK), _check_geometry, argv, comm)
+    return _run("check", partial(_initfile_parser, "check", _CHECK), _check_geometry, argv, comm)
 
 
 def convert(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-convert; returns the exit code."""
-    return _run("convert", _convert_parser(), _convert, argv, comm)
+    return _run("convert", _convert_parser, _convert, argv, comm)
 
 
 _RECON3D = "Reconstruct a grain in 3D from the array that getdata made."
@@ -61,30 +68,47 @@ _COMPARE = "Compare a reconstruction of simulated files with the truth, in numbe
 
 def _run(
     program: str,
-    parser: argparse.ArgumentParser,
+    parser: Callable[[], argparse.ArgumentParser],
     work: Callable[[argparse.Namespace, Comm], None],
     argv: Sequence[str] | None,
     comm: Comm | None,
 ) -> int:
     """Parse on rank 0, work on all ranks, and turn errors into one line and an exit code."""
+    if comm is None:
+        startup.prepare()
+    from .parallel.communicator import LeftAlone, abort, world
+
+    options, code, said = _parse(parser(), argv)
+    if options is None and code == 0:  # --help and --version do without MPI
+        if launchers.rank() == 0:
+            print(said, end="", flush=True)
+        return code
     try:
         comm = world() if comm is None else comm
-    except Recon3DError as error:
-        return _fail(program, str(error), "")
-    options, code = _parse(parser, argv) if comm.rank == 0 else (None, 0)
+    except LeftAlone as error:
+        if error.speaks:
+            return _fail(program, str(error), "")
+        time.sleep(_LAST_WORDS_S)  # mpirun may end all when the first one ends
+        return _EXIT_ERROR
+    if comm.rank == 0:
+        sys.stderr.write(said)
+        sys.stderr.flush()
     options, code = comm.bcast((options, code))
     if options is None:
         return code
     try:
-        work(options, comm)
+        with _sigterm_interrupts():
+            work(options, comm)
     except Recon3DError as error:  # all ranks have agreed on it
         if comm.rank == 0:
             return _fail(program, str(error), traceback.format_exc() if options.debug else "")
         return _EXIT_ERROR
     except KeyboardInterrupt:
-        code = _fail(program, "interrupted", "")
+        if comm.rank > 0:
+            time.sleep(_LAST_WORDS_S)  # rank 0 cleans up, and ends all; unless it goes on
+        _fail(program, "interrupted", "")
         abort(comm)
-        return code
+        return _EXIT_ERROR
     except BrokenPipeError:
         return _EXIT_ERROR
     except Exception as error:
@@ -106,15 +130,32 @@ def _fail(program: str, line: str, trace: str) -> int:
     return _EXIT_ERROR
 
 
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """What a batch system sends before it kills ends a run as Ctrl-C does, which cleans up."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None
-) -> tuple[argparse.Namespace | None, int]:
+) -> tuple[argparse.Namespace | None, int, str]:
+    """The options, or the exit code and what the parser had to say."""
+    said = io.StringIO()
     try:
-        given = sys.argv[1:] if argv is None else argv
-        # options may stand between arguments of which some are left out
-        return (parser.parse_intermixed_args if "--list" in given else parser.parse_args)(given), 0
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            given = sys.argv[1:] if argv is None else argv
+            # options may stand between arguments of which some are left out
+            return (parser.parse_intermixed_args if "--list" in given else parser.parse_args)(given), 0, ""
     except SystemExit as stop:
-        return None, int(stop.code or 0)
+        return None, int(stop.code or 0), said.getvalue()
 
 
 def _parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -132,6 +173,12 @@ def _initfile_parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _recon3d_parser() -> argparse.ArgumentParser:
+    parser = _initfile_parser("recon3d", _RECON3D)
+    parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
+    return parser
+
+
 def _getdata_parser(listing: bool) -> argparse.ArgumentParser:
     from .getdata import options as getdata_options
 
@@ -142,6 +189,8 @@ def _getdata_parser(listing: bool) -> argparse.ArgumentParser:
 
 
 def _convert_parser() -> argparse.ArgumentParser:
+    from .physics.geometry import TILT_FRAMES
+
     parser = _parser("convert", "Convert an array (and init file) of the 2017 programs for recon3d.py.")
     add = parser.add_argument
     add("folder", type=Path, help="folder of dataarray.npy with mu.npy, gamma.npy or alpha.npy, beta.npy")
@@ -166,6 +215,7 @@ def _getdata(options: argparse.Namespace, comm: Comm) -> None:
 
 def _list(options: argparse.Namespace, comm: Comm) -> None:
     from .getdata import listing
+    from .parallel.communicator import together
 
     with together(comm):
         if comm.rank == 0:
@@ -204,6 +254,7 @@ def _check_geometry(options: argparse.Namespace, comm: Comm) -> None:
 
 def _compare(options: argparse.Namespace, comm: Comm) -> None:
     from .initfile.parse import read_initfile_on_all
+    from .parallel.communicator import together
     from .simulation import compare as comparison
 
     params = read_initfile_on_all(Path(options.initfile), comm)
@@ -214,6 +265,7 @@ def _compare(options: argparse.Namespace, comm: Comm) -> None:
 
 def _convert(options: argparse.Namespace, comm: Comm) -> None:
     from . import convert as conversion
+    from .parallel.communicator import together
 
     names = ("folder", "output", "initfile", "array", "tilt_frame", "rotation_column", "overwrite")
     chosen = {name: getattr(options, name) for name in names}

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from .errors import Recon3DError
 from .initfile.old import translate
+from .parallel.claim import claimed
+from .parallel.communicator import SerialComm
 from .scan import store
 from .version import __version__
 
@@ -162,14 +164,15 @@ def _what_cannot_be_known(options: Options, old: OldScan) -> list[str]:
 def _new_folder(output: Path) -> Iterator[Path]:
     """A hidden folder beside the final one, gone in the end."""
     part = output.with_name(f".{output.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-    except OSError as error:
-        raise Recon3DError(output, f"cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with claimed(output, SerialComm()):
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+        except OSError as error:
+            raise Recon3DError(output, f"cannot be written ({error.strerror or error})") from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_array(old: OldScan, folder: Path) -> NDArray[np.bool_]:

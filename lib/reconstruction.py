@@ -5,20 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from .backprojection import sweep
 from .backprojection import warmup as backprojection_warmup
 from .checks import trust
+from .checks import warmup as checks_warmup
 from .checks.trust import Checks
 from .initfile.parameters import Parameters
 from .mlem import iterate
 from .mlem import warmup as mlem_warmup
+from .parallel.claim import Claim, claimed
 from .parallel.communicator import Comm, together
 from .parallel.crew import Crew, help_out
 from .parallel.messages import broadcast
 from .projection.jit import compile_first
+from .projection.kernel_cache import hand_over
 from .result import files
 from .result.derived import add_derived
 from .scan.align import align
@@ -30,6 +34,11 @@ METHODS = {
     "backprojection": sweep.backproject,
     "rocking": sweep.fit_rocking_curves,
 }
+WARMUPS = {
+    "mlem": mlem_warmup.small_calls,
+    "backprojection": backprojection_warmup.small_calls,
+    "rocking": backprojection_warmup.small_calls_of_rocking,
+}
 
 
 def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = True) -> list[str]:
@@ -38,7 +47,22 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
     Without a report the result is not checked against the images either.
     """
     times = {"preparation": time.monotonic()}
-    setting = align(_prepare_on_all(params, comm, quiet=quiet), comm, quiet=quiet)
+    setting = _prepare_on_all(params, comm, quiet=quiet, report=report)
+    with claimed(files.claimed_file(params.folder), comm) as claim:
+        return _run(setting, comm, claim, times, quiet=quiet, report=report)
+
+
+def _run(
+    setting: Setting,
+    comm: Comm,
+    claim: Claim | None,
+    times: dict[str, float],
+    *,
+    quiet: bool,
+    report: bool,
+) -> list[str]:
+    """The work, which only one run at a time does for a result."""
+    setting = align(setting, comm, quiet=quiet)
     if report:
         setting = replace(setting, totals={})
     for warning in setting.warnings if comm.rank == 0 else ():
@@ -54,26 +78,30 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = T
 
     printed: list[str] = []
     with together(comm):
-        if comm.rank != 0:
+        if claim is None:
             help_out(comm)
             return printed
+        claim.confirm()
         with Crew(comm) as crew:
             lines = files.summary(setting, result, comm.size, _seconds(times))
             files.write(setting, result, found, lines, crew, report=report)
-            printed = files.printed(params.folder, lines, report=report)
+            printed = files.printed(setting.params.folder, lines, report=report)
     return printed
 
 
-def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool) -> Setting:
-    """The setting, which rank 0 works out; the kernels are compiled on the way, once. Collective."""
+def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool, report: bool) -> Setting:
+    """The setting, which rank 0 works out; it compiles the kernels on the way, for all. Collective."""
     prepared: Setting | None = None
     with together(comm):
         if comm.rank == 0:
             prepared = prepare(params)
             files.check_folder(params.folder)
-            of_method = mlem_warmup if params.method == "mlem" else backprojection_warmup
-            compile_first(of_method.small_calls(prepared), quiet=quiet)
-    return broadcast(comm, prepared)  # type: ignore[return-value]
+            calls = WARMUPS[params.method](prepared)
+            calls_of_checks = checks_warmup.small_calls(prepared) if report else ()
+            compile_first(chain(calls, calls_of_checks), quiet=quiet)
+    setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
+    hand_over(comm)
+    return setting
 
 
 def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.tilts import sample_to_lab_tilts
+from ..projection.jit import kernel
 from ..projection.kernels import _centre, _row
 from ..projection.views import Block, PixelSet, Views, kernel_arguments
+from .sums import at_least_half
 
 Array = NDArray[np.float64]
 
@@ -35,16 +36,19 @@ PASSES = 4  # of the fit, each about the curve that the one before has found
 _WINDOW_STEPS = 1.5  # about the curve; what counts there
 _FAR_STEPS = 0.3  # off the curve, where the weight falls
 _INDEPENDENT = 1.2  # omegas: the light of the others on the rays pulls the same way over whole arcs
-_N_SUMS = 14
+_N_SUMS = 16
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _vote(  # type: ignore[no-untyped-def]
-    votes, low, part, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
-):
+    votes, low, part, n_lost, unknown,
+    chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs,
+):  # fmt: skip
     """Add to votes (n_voxels, n_curves) the light on each curve: low and part (n_omega, n_curves).
 
-    A curve lies between the positions low and low + 1; low is -1 where it leaves the scan.
+    A curve lies between the positions low and low + 1; low is -1 where it leaves the scan. unknown marks
+    what is in flat, n_lost (n_voxels, n_curves) counts the omegas at which a curve runs there; None for
+    both where all is known.
     """
     n_x, n_y = detector_shape
     for v in range(chosen.size):
@@ -56,19 +60,24 @@ def _vote(  # type: ignore[no-untyped-def]
             values = flat[row]
             for s in range(votes.shape[1]):
                 i = low[k, s]
+                if unknown is not None and i >= 0 and (unknown[row, i] or unknown[row, i + 1]):
+                    n_lost[v, s] += np.uint16(1)
+                    i = np.int32(-1)
                 if i >= 0:
                     votes[v, s] += (np.float32(1.0) - part[k, s]) * values[i] + part[k, s] * values[i + 1]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _collect(  # type: ignore[no-untyped-def]
-    sums, curves, waves, mu, window, far, limit,
+    sums, curves, waves, mu, window, far, limit, unknown,
     chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs,
 ):  # fmt: skip
-    """Add to sums (n_voxels, 14) what the fit about curves (n_voxels, 3) needs; waves (n_omega, 2).
+    """Add to sums (n_voxels, 16) what the fit about curves (n_voxels, 3) needs; waves (n_omega, 2).
 
     The upper triangle of the normal matrix (6), its right side (3), the weighted square of the
-    residuals, the omegas that count, those that are lit, those on the detector, and all counts.
+    residuals, the omegas that count, those that are lit, those on the detector, and all counts. unknown
+    marks what is in flat (None: nothing): the part of all positions that are, and the omegas at which some
+    near the curve are, which do not count, are the last two.
     """
     n_x, n_y = detector_shape
     for v in range(chosen.size):
@@ -81,7 +90,12 @@ def _collect(  # type: ignore[no-untyped-def]
             c, s = waves[k, 0], waves[k, 1]
             at = curves[v, 0] * c + curves[v, 1] * s + curves[v, 2]
             light, moment, lit = 0.0, 0.0, 0.0
+            n_lost, is_near = 0, False
             for i in range(mu.size):
+                if unknown is not None and unknown[row, i]:
+                    n_lost += 1
+                    is_near |= abs(mu[i] - at) <= window
+                    continue
                 value = float(flat[row, i])
                 total[13] += value
                 if abs(mu[i] - at) <= window:
@@ -89,8 +103,12 @@ def _collect(  # type: ignore[no-untyped-def]
                     moment += value * (mu[i] - at)
                     if value > limit:
                         lit = 1.0
-            total[11] += lit
             total[12] += 1.0
+            total[14] += n_lost / mu.size
+            if is_near or n_lost == mu.size:
+                total[15] += 1.0
+                continue
+            total[11] += lit
             if lit == 0.0 or not light > 0.0:
                 continue
             off = moment / light
@@ -146,16 +164,25 @@ class RockingFit:
     def __init__(self, block: Block, curves: Curves, limit: float, chosen: NDArray[np.int64]) -> None:
         self.block, self.curves, self.limit, self.chosen = block, curves, limit, chosen
         self._votes = np.zeros((chosen.size, curves.mu.size**2), dtype=np.float32)
+        self._n_lost: NDArray[np.uint16] | None = None
         self.found = np.zeros((chosen.size, 3))
         self.sums = np.zeros((chosen.size, _N_SUMS))
 
     def vote(self, part: slice, views: Views, pixels: PixelSet) -> None:
         """Add the light of some omegas to the candidates."""
         low, share = self.curves.places(part)
-        _vote(self._votes, low, share, self.chosen, *kernel_arguments(views[part], pixels, self.block))
+        if pixels.unknown is not None and self._n_lost is None:
+            self._n_lost = np.zeros(self._votes.shape, dtype=np.uint16)
+        marks = (None, None) if pixels.unknown is None else (self._n_lost, pixels.unknown)
+        arguments = kernel_arguments(views[part], pixels, self.block)
+        _vote(self._votes, low, share, *marks, self.chosen, *arguments)
 
-    def elect(self) -> None:
-        """Start from the candidate with most light."""
+    def elect(self, n_omega: int) -> None:
+        """Start from the candidate with most light at the omegas at which it was measured."""
+        if self._n_lost is not None:
+            some = self._n_lost.any(axis=1)
+            n_known = at_least_half(np.float32(n_omega) - self._n_lost[some])
+            self._votes[some] /= np.maximum(n_known, 1.0)
         self.found[:, :2] = self.curves.candidates()[self._votes.argmax(axis=1)]
 
     def collect(self, part: slice, views: Views, pixels: PixelSet) -> None:
@@ -163,7 +190,7 @@ class RockingFit:
         step = self.curves.step
         _collect(
             self.sums, self.found, self.curves.waves[part], self.curves.mu,
-            _WINDOW_STEPS * step, _FAR_STEPS * step, self.limit,
+            _WINDOW_STEPS * step, _FAR_STEPS * step, self.limit, pixels.unknown,
             self.chosen, *kernel_arguments(views[part], pixels, self.block),
         )  # fmt: skip
 
@@ -182,18 +209,19 @@ class RockingFit:
         """FIELDS (n_fields, n_voxels): motor positions in degrees, NaN where too little is lit to fit."""
         covariance = np.linalg.pinv(self._matrix(), hermitian=True)
         n_used, n_lit, n_seen = self.sums[:, 10], self.sums[:, 11], self.sums[:, 12]
+        part_seen, n_known = n_seen - self.sums[:, 14], n_omega - self.sums[:, 15]
         scale = self.sums[:, 9] / np.maximum(n_used - 3.0, 1.0) * np.maximum(n_used / _INDEPENDENT, 1.0)
         variance = scale[:, None] * np.einsum("vii->vi", covariance)
         known = n_used > 3
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = covariance[:, 0, 1] / np.sqrt(covariance[:, 0, 0] * covariance[:, 1, 1])
-            intensity = np.where(n_seen > 0, self.sums[:, 13], np.nan) / np.maximum(n_seen, 1)
+            intensity = self.sums[:, 13] / np.where(part_seen > 1e-6, part_seen, np.nan)
         a, b, c = self.found.T
         errors = np.sqrt(np.maximum(variance, 0.0)).T
         fitted = [a + zero_deg[0], b + zero_deg[1], errors[0], errors[1]]
         rest = [correlation, c, errors[2]]
         fitted, rest = ([np.where(known, v, np.nan) for v in part] for part in (fitted, rest))
-        return np.stack([*fitted, n_lit / n_omega, intensity, *rest])
+        return np.stack([*fitted, n_lit / np.maximum(n_known, 1.0), intensity, *rest])
 
 
 def polar(mode: str, a: Array, b: Array) -> tuple[Array, Array]:

@@ -133,7 +133,7 @@ def _fit(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: bool) ->
                     progress.advance(len(views[part]))
                     check_alarm(comm)
                 if number == 0:
-                    fit.elect()
+                    fit.elect(n_omega)
                 else:
                     fit.solve(last=number == rocking.PASSES)
             place = slice(piece.start - share.start, piece.stop - share.start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from ..projection import kernels
 from ..projection.views import PixelSet
 from ..scan import warmup
 from ..scan.setting import Setting
+from .rocking import Curves, RockingFit
 from .sums import Backprojection, PairTurns
 
 
@@ -34,4 +36,20 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     turns = PairTurns.of(measurement.turns, binarize) if exact else None
     pixels = PixelSet(maps if exact else values, boxes, np.zeros(1, dtype=np.int64))
     yield lambda: sums.add(views, pixels, turns and turns[:1])
+    if measurement.scan.dtype.kind == "f" or measurement.lacking.any():
+        marked = replace(pixels, unknown=np.zeros(pixels.flat.shape, dtype=np.bool_))
+        yield lambda: sums.add(views, marked, turns and turns[:1])
     yield lambda: sums.finish(measurement.scan.tilt1_deg, measurement.scan.tilt2_deg, 1)
+
+
+def small_calls_of_rocking(setting: Setting) -> Iterator[Callable[[], object]]:
+    """The same for the method `rocking`."""
+    yield from warmup.small_calls(setting)
+    measurement, projector = setting.measurement, setting.projector
+    views, mu = projector.views[:1], measurement.relative_axes_deg()[0]
+    curves = Curves.of(setting.params.mode, mu, measurement.omega_rad[:1])
+    fit = RockingFit(projector.volume, curves, setting.threshold, np.zeros(0, dtype=np.int64))
+    maps = np.zeros((1, measurement.n_pairs), dtype=measurement.scan.dtype.newbyteorder("="))
+    pixels = PixelSet(maps, np.array([[0, 0, 1, 1]]), np.zeros(1, dtype=np.int64))
+    yield lambda: fit.vote(slice(1), views, pixels)
+    yield lambda: fit.collect(slice(1), views, pixels)

@@ -10,6 +10,7 @@ the combinations. Half of them need no work: a sample mirrored in its centre has
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,13 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.geometry import voxel_axis
 from ..physics.tilts import Resolution
+from ..projection.jit import compile_first
+from ..projection.kernel_cache import hand_over
+from ..scan import warmup as scan_warmup
 from ..scan.align import Spots, fit_center, look
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark, prepare, work_out
+from . import warmup
 
 Array = NDArray[np.float64]
 
@@ -80,7 +85,10 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """How a candidate fared: its misfit (n,) at each omega that judged, and its projections (n, 2, 3)."""
+    """How a candidate fared: its misfit (n,) at each omega that judged, and its projections (n, 2, 3).
+
+    Omegas at which too little was measured to judge do not: the same ones for every candidate.
+    """
 
     candidate: Candidate
     misfits: Array
@@ -89,7 +97,7 @@ class Verdict:
     @property
     def misfit(self) -> float:
         """Mean of the misfits: 1 where only the photons' noise is left."""
-        return float(self.misfits.mean())
+        return float(self.misfits.mean()) if self.misfits.size else np.inf
 
 
 def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
@@ -98,7 +106,10 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     with together(comm):
         if comm.rank == 0:
             prepared = prepare(params)
+            calls = chain(scan_warmup.small_calls(prepared), warmup.small_calls(prepared))
+            compile_first(calls, quiet=quiet)
     setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
+    hand_over(comm)
     dark = find_dark(setting.measurement, comm)
     spots = look(setting.measurement, dark, comm, quiet=quiet)
     scan = coarse.load(setting.measurement, dark, comm, **COARSE, everywhere=True)
@@ -170,17 +181,22 @@ def judge(setting: Setting, candidate: Candidate, spots: Spots | None, scan: Coa
     unseen = np.arange(len(model.views)) % _HELD_OUT == _HELD_OUT - 1
     seen = replace(model, views=[view for view, out in zip(model.views, unseen, strict=True) if not out])
     maps = coarse.maximise(seen, grid, _ITERATIONS, _SUBSETS)
-    misfits = [_misfit(model, k, maps) for k in np.flatnonzero(unseen).tolist()]
-    return Verdict(candidate, np.array(misfits), own.projector.views.matrix)
+    misfits = np.array([_misfit(model, k, maps) for k in np.flatnonzero(unseen).tolist()])
+    return Verdict(candidate, misfits[np.isfinite(misfits)], own.projector.views.matrix)
 
 
 def _misfit(model: Model, k: int, maps: Maps) -> float:
-    """Mean square of the difference of the roots of counts and prediction, whose variance is 1/4."""
+    """Mean square of the difference of the roots of counts and prediction, whose variance is 1/4.
+
+    Of what was measured; NaN where nothing was.
+    """
     view = model.views[k]
     least = model.dark.variance + 0.375
     expected = model.dark.stored(model.project(view, maps)[0][:, view.measured])
     counts = np.maximum(view.counts()[:, view.measured] + least, 0.0)
-    return float(4.0 * np.mean((np.sqrt(counts) - np.sqrt(expected + least)) ** 2, dtype=np.float64))
+    squares = (np.sqrt(counts) - np.sqrt(expected + least)) ** 2
+    known = squares[np.isfinite(squares)]
+    return float(4.0 * np.mean(known, dtype=np.float64)) if known.size else np.nan
 
 
 def _ball(setting: Setting, factor: int) -> Array:
@@ -218,6 +234,8 @@ def _resolution(setting: Setting, scan: CoarseScan) -> Resolution:
 def equal(first: Verdict, second: Verdict) -> bool:
     """Whether two misfits differ by less than the noise of the comparison."""
     difference = first.misfits - second.misfits
+    if not difference.size:
+        return True
     noise = float(difference.std()) / np.sqrt(max(difference.size - 1, 1))
     return abs(float(difference.mean())) < max(_SIGMA * noise, _SAME * min(first.misfit, second.misfit))
 

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _VOXELS_AT_ONCE = 1 << 20
 _IMAGES_BYTES = 128 << 20  # per rank
+_WHOLE = 0.9  # of the frames of other omegas, with which an omega can be compared
 _SHOWN = 4  # omegas of which the images are kept, and the worst one
 _NEIGHBOURS = 9  # omegas whose median residual is the usual one
 _FAR_ABOVE, _WORTH_A_WORD = 2.0, 0.1  # times the usual residual, and above it
@@ -52,9 +53,10 @@ class Shown:
 class Comparison:
     """Projections against images, all tilts of an omega together; arrays have an entry per omega in use.
 
-    omega_deg (n,); measured and predicted (n,) are counts above the dark level, with one common scale of
-    the prediction; residual (n,) is what the prediction leaves unexplained of the image beyond the noise
-    of the photons: 0 nothing, 1 everything (the ratio of root mean squares); NaN where nothing is lit.
+    omega_deg (n,); measured and predicted (n,) are counts above the dark level in the pixels that were
+    measured, with one common scale of the prediction; residual (n,) is what the prediction leaves unexplained
+    of the image beyond the noise of the photons: 0 nothing, 1 everything (the ratio of root mean squares);
+    NaN where nothing is lit, or at omegas that are not `whole` (n,): too many frames were not measured.
     shift_px (n, 2) is how far the image lies from the prediction; across is the unit vector in the image
     normal to the projected rotation axis. shown are some of the images, on rank 0 only.
     """
@@ -64,6 +66,7 @@ class Comparison:
     predicted: Array
     residual: Array
     shift_px: Array
+    whole: NDArray[np.bool_]
     across: tuple[float, float]
     shown: list[Shown]
 
@@ -83,9 +86,9 @@ class Comparison:
     @property
     def standing_out(self) -> NDArray[np.bool_]:
         """The omegas (n,) whose residual is far above that of their neighbours."""
-        residual = np.nan_to_num(self.residual, nan=1.0)
+        residual = np.where(self.whole, np.nan_to_num(self.residual, nan=1.0), self.usual_residual)
         usual = median_filter(residual, _NEIGHBOURS, mode="nearest")
-        return residual > np.maximum(_FAR_ABOVE * usual, usual + _WORTH_A_WORD)
+        return self.whole & (residual > np.maximum(_FAR_ABOVE * usual, usual + _WORTH_A_WORD))
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result; single precision keeps them small."""
@@ -109,10 +112,13 @@ def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False
     mine = len(block(n_omega, comm.size, comm.rank))
     show = comm.rank == 0 and not quiet
     with Progress("projections", mine, "omegas", overall=n_omega, visible=show) as progress:
-        statistics = np.array(projector.each(range(n_omega), projector.statistics, progress))
-        scale = statistics[:, 3].sum() / max(statistics[:, 4].sum(), 1e-30)
+        rows = projector.each(range(n_omega), projector.statistics, progress)
+        statistics = np.array(rows)
+        whole = setting.measurement.share_of_frames >= _WHOLE
+        statistics[~whole, 6:8] = np.nan
+        scale = statistics[whole, 3].sum() / max(statistics[whole, 4].sum(), 1e-30)
         omega_deg = setting.measurement.omega_deg
-        residual = _residual(statistics, scale)
+        residual = np.where(whole, _residual(statistics, scale), np.nan)
         chosen = _choose(residual)
         shown = projector.each(
             chosen,
@@ -128,6 +134,7 @@ def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False
         scale * statistics[:, 1],
         residual,
         statistics[:, 6:8],
+        whole,
         (float(across[0]), float(across[1])),
         shown,
     )
@@ -156,6 +163,7 @@ class _Projector:
     def __init__(self, setting: Setting, density: Array, comm: Comm) -> None:
         self.setting, self.comm = setting, comm
         self.dark = find_dark(setting.measurement, comm)
+        self.share_of_frames = setting.measurement.share_of_frames
         n_x, n_y = setting.projector.views.detector_shape
         voxel_px = setting.params.M * np.divide(setting.params.grain_dim, setting.params.grain_steps).max()
         self.bin = min(max(1, math.ceil(voxel_px - 1e-6)), n_x, n_y)
@@ -190,21 +198,30 @@ class _Projector:
         return results
 
     def statistics(self, k: int, measured: Image, predicted: Image) -> tuple[float, ...]:
-        """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px."""
-        m, p = measured.astype(np.float64), predicted.astype(np.float64)
+        """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px.
+
+        Of the pixels that were measured.
+        """
+        known = np.isfinite(measured)
+        m, p = (image[known].astype(np.float64) for image in (measured, predicted))
         n_values = int(self.setting.measurement.measured(k).sum()) * self.bin**2 * m.size
-        noise = float(np.maximum(m, 0.0).sum()) + n_values * self.dark.variance
+        scaled = 1.0 / self.share_of_frames[k]
+        noise = scaled * (float(np.maximum(m, 0.0).sum()) + scaled * n_values * self.dark.variance)
         sums = [float(v) for v in (m.sum(), p.sum(), (m * m).sum(), (m * p).sum(), (p * p).sum())]
-        return *sums, noise, *(self.bin * _shift(m, p))
+        return *sums, noise, *(self.bin * _shift(measured, predicted))
 
     def _measured(self, bands: Bands, k: int) -> Image:
-        """The counts above the dark level of one omega, all tilts together, binned."""
+        """Counts above the dark level of one omega, all tilts together, binned; NaN where not measured.
+
+        Scaled up where frames are missing.
+        """
         (n_x, n_y), n = self.shape, self.bin
         total = (self.setting.totals or {}).get(k)
         image = (bands.total(k) if total is None else total) - np.float32(
             self.setting.measurement.measured(k).sum() * self.dark.mean
         )
-        return image[: n * n_x, : n * n_y].reshape(n_x, n, n_y, n).sum(axis=(1, 3))
+        image = image[: n * n_x, : n * n_y].reshape(n_x, n, n_y, n).sum(axis=(1, 3))
+        return image / np.float32(self.share_of_frames[k])
 
     def _predict(self, numbers: list[int]) -> list[Image]:
         """The projections of the density at this rank's omegas."""
@@ -229,17 +246,18 @@ class _Projector:
             yield xyz_um, values[:, None]
 
 
-def _shift(measured: Array, predicted: Array) -> Array:
+def _shift(measured: Image, predicted: Image) -> Array:
     """How far (x, y) the measured image lies from the predicted one, in pixels, to first order.
 
     Least squares of measured = s (predicted - shift . gradient); NaN where that is not determined.
     """
     if min(predicted.shape) < 2:
         return np.full(2, np.nan)
-    slopes = (np.gradient(predicted, axis=axis) for axis in (0, 1))
-    design = np.column_stack([predicted.ravel(), *(-slope.ravel() for slope in slopes)])
+    known, p = np.isfinite(measured), predicted.astype(np.float64)
+    slopes = (np.gradient(p, axis=axis) for axis in (0, 1))
+    design = np.column_stack([p[known], *(-slope[known] for slope in slopes)])
     normal = design.T @ design
     if not normal[0, 0] > 0 or np.linalg.cond(normal / normal[0, 0]) > 1e9:
         return np.full(2, np.nan)
-    scale, *moved = np.linalg.solve(normal, design.T @ measured.ravel())
+    scale, *moved = np.linalg.solve(normal, design.T @ measured[known].astype(np.float64))
     return np.array(moved) / scale if scale > 0 else np.full(2, np.nan)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..errors import Recon3DError
+
+
+class NothingWritten(Recon3DError):
+    """The scan of an entry was aborted before its first frame: nothing is wrong with the file."""
+
 
 @dataclass(frozen=True)
 class About:

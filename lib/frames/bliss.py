@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from . import camera as cameras
-from .about import About
+from .about import About, NothingWritten
+from .catalog import Entry, facts_of
 from .current import ring_current_of
 from .edf_blocks import Frame
-from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
+from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, open_master, opened
 from .holdings import HELD, NEVER, Holdings, raw_segments
 from .links import explain, find_raw_file
-from .numbers import text_of
 from .padding import n_positions, padded_frames
 from .pixels import FrameInfo, Roi
 from .positions import Positions, positions_of
@@ -33,30 +33,43 @@ _READS_OF_ONE_OPENING = (
 _MOST_NAMES = 5
 
 
-def read_entry(unit: str, camera: str | None = None, notes: list[About] | None = None) -> list[Frame]:
+def read_entry(
+    unit: str,
+    camera: str | None = None,
+    notes: list[About] | None = None,
+    facts: list[Entry] | None = None,
+) -> list[Frame]:
     """The frames of an entry, each with its motors; a frame beyond the last motor value has NaN there.
 
     Frames within the scan that the entry does not hold have a fault; those after its end are counted. What
-    else the entry says of its scan is appended to `notes`.
+    else the entry says of its scan is appended to `notes`; and to `facts` what it is, whether or not its
+    frames can be read.
     """
     path, _, name = unit.rpartition(SEPARATOR)
     with opened(path) as root:
         entry = get(root, name)
+        found = camera_paths(entry) if isinstance(entry, h5py.Group) else {}
+        known = facts_of(unit, entry, found)
+        if facts is not None:
+            facts.append(known)
         if entry is None:
             raise Recon3DError(unit, explain(root, name))
-        place = _place(unit, entry, camera)
+        place = _place(unit, entry, camera, found)
         image = entry[place]
         n_frames = image.shape[0]
         if n_frames == 0:
-            raise Recon3DError(unit, "holds no frames; the scan was aborted before the first")
-        stood = positions_of(entry, n_frames)
+            raise NothingWritten(unit, "holds no frames; the scan was aborted before the first")
+        stood = positions_of(entry, n_frames, known.title, known.parameters)
         motors = stood.motors
         faults, end = _what_is_held(unit, image, padded_frames(entry, motors, n_frames))
         if notes is not None:
-            names = [camera] if camera else list(camera_paths(entry))
-            notes.append(_about(unit, entry, n_frames, names, stood))
+            names = [camera] if camera else list(found)
+            notes.append(_about(known, entry, n_frames, names, stood))
         current = ring_current_of(entry, n_frames)
         places = _places(image)
+        n_cut = n_positions(entry, motors, n_frames) - end
+        table = np.array(list(motors.values())).T.tolist() if motors else [[]] * n_frames
+        dtype, shape = image.dtype.str, (image.shape[1], image.shape[2])
         frames = []
         for i in range(end):
             file, offset = places[i] if places else (path, None)
@@ -64,23 +77,23 @@ def read_entry(unit: str, camera: str | None = None, notes: list[About] | None =
                 path=file,
                 number=i,
                 offset=offset,
-                dtype=image.dtype.str,
-                shape_yx=(image.shape[1], image.shape[2]),
+                dtype=dtype,
+                shape_yx=shape,
                 ring_current_ma=float(current[i]) if np.isfinite(current[i]) else None,
                 dataset=f"/{name}/{place}",
                 unit=unit,
                 fault=faults[i],
-                n_cut=n_positions(entry, motors, n_frames) - end if i + 1 == end else 0,
+                n_cut=n_cut if i + 1 == end else 0,
             )
-            frames.append((info, {motor: float(values[i]) for motor, values in motors.items()}))
+            frames.append((info, dict(zip(motors, table[i], strict=True))))
     return frames
 
 
-def _about(unit: str, entry: h5py.Group, n_frames: int, names: list[str], stood: Positions) -> About:
+def _about(known: Entry, entry: h5py.Group, n_frames: int, names: list[str], stood: Positions) -> About:
     return About(
-        unit,
+        known.unit,
         n_frames,
-        text_of(get(entry, "title")),
+        known.title,
         stood.remarks,
         stood.missing,
         tuple(stood.doubts),
@@ -89,9 +102,8 @@ def _about(unit: str, entry: h5py.Group, n_frames: int, names: list[str], stood:
     )
 
 
-def _place(unit: str, entry: h5py.Group, camera: str | None) -> str:
-    """The path from the entry to the frames of the camera."""
-    found = camera_paths(entry)
+def _place(unit: str, entry: h5py.Group, camera: str | None, found: dict[str, str]) -> str:
+    """The path from the entry to the frames of the camera, one of the paths that were found."""
     lost = {name: path for name, path in lost_cameras(entry).items() if name not in found}
     if camera is None and len(found) + len(lost) > 1:
         names = ", ".join([*found, *(f"{name} ({explain(entry, path)})" for name, path in lost.items())])
@@ -130,9 +142,7 @@ def _what_is_held(unit: str, image: h5py.Dataset, n_padded: int) -> tuple[list[s
     wrong = codes[codes > NEVER]
     if wrong.size:
         raise Recon3DError(unit, _fault(holdings, int(wrong[0]), image))
-    raise Recon3DError(
-        unit, f"none of its {codes.size} frames was written; was the scan aborted? Leave this entry out"
-    )
+    raise NothingWritten(unit, f"none of its {codes.size} frames was written; was the scan aborted?")
 
 
 def _fault(holdings: Holdings, code: int, image: h5py.Dataset) -> str:
@@ -202,7 +212,7 @@ class RoiReader:
             self._close()
         if self._file is None or self._file.filename != info.path:
             self._close()
-            self._file = h5py.File(info.path, "r", locking=False)
+            self._file = open_master(info.path)
         if self._dataset is None or self._place != info.dataset:
             self._dataset, self._place, self._reads = self._file[info.dataset], info.dataset, 0
             self._block = np.empty((0, 0, 0))

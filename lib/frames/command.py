@@ -1,13 +1,13 @@
 """The scan command: where the motors should have stood, by fscan_parameters or the title of an entry.
 
 A title is the command as it was typed: `fscan2d chi -0.58 0.08 26 diffry 7.12 0.06 37 0.6 0.6004`. Scans
-whose names begin with f are continuous: their fast motor moves while the camera exposes.
+whose names begin with f, and zap scans, are continuous: their fast motor moves while the camera exposes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
+_COMMAND = re.compile(r"\w*(scan|mesh|zap)\w*|s?ct", re.IGNORECASE)  # a first word that BLISS or SPEC knows
 _CONTINUOUS = re.compile(r"f\d?scan(\d)?d?$")
 _STEPPED = re.compile(r"([ad])(\d)?scan$")
 _MESH = re.compile(r"([ad])?mesh$")
+_ZAP = re.compile(r"zap(line|image)$")
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,7 @@ class Command:
 
 def of_title(title: str) -> Command | None:
     """The command that a title is, None for one that scans no motor, or that is not understood."""
-    name, _, rest = title.strip().partition(" ")
-    words = rest.replace(",", " ").replace("(", " ").replace(")", " ").split()
-    name = name.partition("(")[0]
+    name, words = _words(title)
     continuous, stepped, mesh = _CONTINUOUS.match(name), _STEPPED.match(name), _MESH.match(name)
     try:
         if continuous:
@@ -102,9 +102,33 @@ def of_title(title: str) -> Command | None:
         if mesh:
             fast, slow = (_between(words[i : i + 3], int(words[i + 3])) for i in (0, 4))
             return Command("title", ((slow,), (fast,)), relative=mesh[1] == "d")
+        if _ZAP.match(name):
+            return _zap(words, image=name == "zapimage")
     except (ValueError, IndexError):
         return None
     return None
+
+
+def _words(title: str) -> tuple[str, list[str]]:
+    """The first word of a title, and the others without the brackets and commas of Python."""
+    word, *rest = re.split(r"[\s(),]+", title.strip()) or [""]
+    return word, [other for other in rest if other]
+
+
+def _zap(words: Sequence[str], *, image: bool) -> Command:
+    """Zapline motor start end pixels; zapimage: the same, then the slow motor, start, end, intervals.
+
+    The pixels lie between start and end. The time of a pixel follows them, or stands at the end.
+    """
+    n = int(words[3])
+    start, end = float(words[1]), float(words[2])
+    if n < 1 or _is_number(words[0]):
+        raise ValueError(words)
+    fast = Sweep(words[0], start, (end - start) / n, n)
+    if not image:
+        return Command("title", ((fast,),), continuous=True)
+    rest = words[4 + _is_number(words[4]) :]
+    return Command("title", ((_between(rest[:3], int(rest[3])),), (fast,)), continuous=True)
 
 
 def _groups(words: Sequence[str]) -> tuple[Sweep, ...]:
@@ -153,6 +177,62 @@ def of_parameters(parameters: Mapping[str, str]) -> Command | None:
         return None
     zigzag = parameters.get("fast_motor_mode", "").upper() == "ZIGZAG"
     return Command("fscan_parameters", tuple(levels), continuous=True, zigzag=zigzag)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a command says at least: its first word, the motors that it names, their steps (None: not said).
+
+    word is empty where a title is free text.
+    """
+
+    word: str = ""
+    motors: tuple[str, ...] = ()
+    steps: tuple[float | None, ...] = ()
+
+
+def outline_of(title: str, parameters: Mapping[str, str], motors: frozenset[str] = frozenset()) -> Outline:
+    """The outline of a scan by its fscan_parameters, else by its title.
+
+    In a title that is a command but no known one, what is followed by numbers is a motor, and so are the
+    names in `motors`.
+
+    >>> outline_of("fscan2d chi -0.5 0.08 26 diffry 7.12 0.06 37 0.5 0.5004", {})
+    Outline(word='fscan2d', motors=('chi', 'diffry'), steps=(0.08, 0.06))
+    >>> outline_of("ascan mu 0 1 10 0.1", {})
+    Outline(word='ascan', motors=('mu',), steps=(0.1,))
+    >>> outline_of("the sample at 300 K", {})
+    Outline(word='', motors=(), steps=())
+    """
+    given = [(p, parameters[f"{p}motor"]) for p in ("", "slow_", "fast_") if parameters.get(f"{p}motor")]
+    name = parameters.get("scan_name") or parameters.get("scan_type")
+    if name and given:
+        steps = tuple(_number(parameters.get(f"{prefix}step_size", "")) for prefix, _ in given)
+        return Outline(name, tuple(motor for _, motor in given), steps)
+    word, words = _words(title)
+    if not _COMMAND.fullmatch(word):
+        return Outline()
+    command = of_title(title)
+    sweeps = command.sweeps if command else {}
+    found = {
+        name: sweeps[name].step if name in sweeps else None for name in _named(words, {*motors, *sweeps})
+    }
+    return Outline(word, tuple(found), tuple(found.values()))
+
+
+def _named(words: Sequence[str], motors: Collection[str]) -> list[str]:
+    """The words that are motors, or that several numbers follow."""
+    places = [i for i, word in enumerate(words) if not _is_number(word)]
+    ends = [*places[1:], len(words)]
+    return [
+        words[i]
+        for i, end in zip(places, ends, strict=False)
+        if words[i] in motors or (words[i].isidentifier() and end - i > 2)
+    ]
+
+
+def _number(text: str) -> float | None:
+    return float(text) if _is_number(text) else None
 
 
 def disagreement(one: Command, other: Command) -> str | None:

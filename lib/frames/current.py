@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .hdf5 import get
 from .numbers import read
+from .quick import DATASET, kind_of
 
 Values = NDArray[np.float64]
 
@@ -65,7 +66,9 @@ def _slow_counters(entry: h5py.Group) -> str:
 
 
 def _numbers(group: h5py.Group, place: str, n_frames: int) -> Values | None:
-    reading = read(get(group, place), place, max(n_frames, _MOST // 16))
+    if kind_of(group, place) != DATASET:
+        return None
+    reading = read(group, place, place, max(n_frames, _MOST // 16))
     return None if reading is None else reading.values
 
 

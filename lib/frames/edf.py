@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from .edf_blocks import Frame, open_image, read_blocks, whole_frame
-from .edf_header import FORMAT_KEYS, key_and_value, read_motors, ring_current_ma
+from .edf_header import FORMAT_KEYS, MotorLists, key_and_value, read_motors, ring_current_ma
+from .names import natural
 from .pixels import FrameInfo, Roi
 
 SUFFIXES = (".edf", ".edf.gz", ".edf.bz2")
 _FORMAT_KEY = re.compile(rf"({FORMAT_KEYS})$", re.IGNORECASE)
-_DIGITS = re.compile(r"(\d+)")
 
 
 def find_files(folder: str, stem: str) -> list[str]:
@@ -41,13 +41,6 @@ def find_files(folder: str, stem: str) -> list[str]:
         )
         raise Recon3DError(folder, f"no {', '.join(SUFFIXES)} file begins with '{stem}'; {present}")
     return [os.path.join(folder, name) for name in sorted(chosen, key=natural)]  # noqa: PTH118 - 5 x faster
-
-
-def natural(name: str) -> tuple[list[Any], str]:
-    """Key that sorts names with their numbers as numbers: text and numbers take turns in it."""
-    parts: list[Any] = _DIGITS.split(name)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name  # the name decides between 1 and 01
 
 
 def read_headers(path: str) -> list[Frame]:
@@ -71,6 +64,7 @@ class HeaderReader:
         self._size = 0
         self._lines: list[bytes] = []
         self._header: dict[str, str] = {}
+        self._motors = MotorLists()
         self._last: dict[str, int] = {}  # the line that counts where a key is given twice
 
     def read(self, path: str) -> list[Frame]:
@@ -93,7 +87,7 @@ class HeaderReader:
             pairs = [key_and_value(line) for line in self._lines[:-1]]
             self._header = {pair[0]: pair[1] for pair in pairs if pair}
             self._last = {pair[0]: number for number, pair in enumerate(pairs) if pair}
-            understood = (read_motors(info.path, self._header), ring_current_ma(self._header))
+            understood = (read_motors(info.path, self._header, self._motors), ring_current_ma(self._header))
             if understood == (motors, info.ring_current_ma) and _ends_header(self._lines[-1]):
                 self._known = info
 
@@ -123,7 +117,7 @@ class HeaderReader:
         info = FrameInfo(
             path, 0, known.offset, known.dtype, known.shape_yx, ring_current_ma(header), known.excess_bytes
         )
-        return [(info, read_motors(path, header))]
+        return [(info, read_motors(path, header, self._motors))]
 
 
 def _first_bytes(path: str, count: int) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from fabio.edfimage import EdfImage
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
-from .edf_header import number_of, read_motors, ring_current_ma, value_of
+from .edf_header import MotorLists, number_of, read_motors, ring_current_ma, value_of
 from .pixels import FrameInfo
 
 logging.getLogger("fabio").setLevel(logging.CRITICAL)  # what matters is said here, once and by file name
@@ -28,6 +28,7 @@ def read_blocks(path: str) -> list[Frame]:
     compressed = not path.endswith(".edf")
     size = 0 if compressed else Path(path).stat().st_size
     found: list[Frame] = []
+    lists = MotorLists()
     for index, frame in enumerate(image._frames):
         last = index + 1 == image.nframes
         *several, height, width = (1, 1, 1, *frame.shape)[-3:]
@@ -48,7 +49,7 @@ def read_blocks(path: str) -> list[Frame]:
         known = "" if packed else f" ({max(0, available)} of {n_frames * n_bytes} bytes)"
         cut = f"cut short{known}: {width} x {height} pixels do not fit; copy it again"
         torn = frame.incomplete_data if packed else False  # fabio believes the key Size, we the shape
-        motors = read_motors(path, frame.header)
+        motors = read_motors(path, frame.header, lists)
         for number in range(n_frames):
             beyond = available < (number + 1) * n_bytes and (compressed or not packed)
             info = FrameInfo(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
+from itertools import compress
+from operator import ne
 
 from ..errors import Recon3DError
 
@@ -31,15 +33,30 @@ def value_of(header: dict[str, str], key: str) -> str:
     return text
 
 
-def _paired_lists(path: str, header: dict[str, str], stem: str) -> dict[str, float]:
-    """The blank-separated lists `stem`_mne and `stem`_pos as name -> value."""
-    names, texts = _words(value_of(header, f"{stem}_mne")), value_of(header, f"{stem}_pos").split()
-    if len(names) != len(texts):
-        raise Recon3DError(path, f"{stem}_mne names {len(names)} but {stem}_pos gives {len(texts)} values")
-    try:
-        return dict(zip(names, map(float, texts), strict=True))
-    except ValueError:
-        return {name: number_of(text) for name, text in zip(names, texts, strict=True)}
+class MotorLists:
+    """Reads the lists motor_mne and motor_pos of one header after the other.
+
+    From frame to frame few motors move: only the values that are written differently are read anew.
+    """
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._texts: list[str] = []
+        self._values: dict[str, float] = {}
+
+    def read(self, path: str, header: dict[str, str]) -> dict[str, float]:
+        """The motors by name; what is no number is NaN."""
+        names, texts = _words(value_of(header, "motor_mne")), value_of(header, "motor_pos").split()
+        if len(names) != len(texts):
+            raise Recon3DError(path, f"motor_mne names {len(names)} but motor_pos gives {len(texts)} values")
+        if names == self._names and len(self._values) == len(names):  # none is named twice
+            values = self._values.copy()
+            for name, text in compress(zip(names, texts, strict=True), map(ne, texts, self._texts)):
+                values[name] = number_of(text)
+        else:
+            values = {name: number_of(text) for name, text in zip(names, texts, strict=True)}
+        self._names, self._texts, self._values = names, texts, values
+        return values
 
 
 @lru_cache(maxsize=64)
@@ -64,10 +81,11 @@ def _plain_number(key: str, text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_motors(path: str, header: dict[str, str]) -> dict[str, float]:
+def read_motors(path: str, header: dict[str, str], lists: MotorLists | None = None) -> dict[str, float]:
     """Motor positions of a header: the motor lists and, where they name none, every numeric key."""
+    lists = lists or MotorLists()
     plain = {key: value for key, text in header.items() if (value := _plain_number(key, text)) is not None}
-    return plain | _paired_lists(path, header, "motor")
+    return plain | lists.read(path, header)
 
 
 def ring_current_ma(header: dict[str, str]) -> float | None:

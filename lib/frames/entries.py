@@ -12,9 +12,10 @@ import h5py
 
 from ..errors import Recon3DError
 from .camera import odd_frames
-from .catalog import broken_links, motor_names, parse_command, text_of
-from .edf import natural
+from .catalog import broken_links, motor_names, text_of
+from .command import outline_of
 from .hdf5 import SEPARATOR, camera_paths, file_names_of, get, lost_cameras, opened
+from .names import natural, split_names
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 TITLE = "title:"
@@ -39,7 +40,7 @@ def find_entries(path: str, names: str) -> list[str]:
     what a range or pattern selects, entries without a camera are no matter, but for scans whose camera
     did not record and for links that lead nowhere: the reader of frames says what is wrong with them.
     """
-    wanted = [name.strip() for name in names.split(",")]
+    wanted = split_names(names)
     by_name: dict[str, set[str]] = {name: set() for name in wanted}
     by_title: dict[str, set[str]] = {name: set() for name in wanted}
     titles: dict[str, str] = {}
@@ -47,14 +48,16 @@ def find_entries(path: str, names: str) -> list[str]:
     for unit, group in _all_entries(path):
         entry = unit.rpartition(SEPARATOR)[2]
         title = titles[unit] = text_of(get(group, "title")) if group is not None else ""
-        matters = _holds_or_lost_frames(entry, group)
         if group is None:
             lost.add(unit)
-        for name in wanted:
-            if name == entry or (matters and _selects(name, entry)):
-                by_name[name].add(unit)
-            if matters and _selects_title(name, title):
-                by_title[name].add(unit)
+        selecting = [name for name in wanted if _selects(name, entry)]
+        by_its_title = [name for name in wanted if _selects_title(name, title)]
+        if (selecting or by_its_title) and not _holds_or_lost_frames(entry, group):
+            selecting, by_its_title = [], []
+        for name in (*selecting, *(name for name in wanted if name == entry)):
+            by_name[name].add(unit)
+        for name in by_its_title:
+            by_title[name].add(unit)
     chosen: set[str] = set()
     for name in wanted:
         if not (by_name[name] or by_title[name]):
@@ -139,7 +142,7 @@ def _holds_or_lost_frames(entry: str, group: Any) -> bool:
         return False
     if broken_links(group) or lost_cameras(group) or file_names_of(group) or odd_frames(group):
         return True
-    return bool(parse_command(text_of(get(group, "title")), motor_names(group)).motors)
+    return bool(outline_of(text_of(get(group, "title")), {}, motor_names(group)).motors)
 
 
 def all_units(path: str) -> list[str]:

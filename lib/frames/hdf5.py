@@ -9,26 +9,36 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401 - the compressions of ESRF detectors
-import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from .hdf5_file import BeingWrittenError, open_hdf5
+from .quick import GROUP, NOTHING, holds, is_stack, kind_of
 
 SEPARATOR = "::"  # between file and entry in the name of a unit
 
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[h5py.File]:
-    """The file, for reading; without a lock, so that others may write it. Raises Recon3DError."""
+    """The file, for reading. Raises Recon3DError."""
     if not Path(path).exists():
         raise Recon3DError(path, "no such file or folder")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = open_master(path)
+    except BeingWrittenError as error:
+        raise Recon3DError(path, str(error)) from error
     except OSError as error:
         reason = " ".join(str(error).split())
         raise Recon3DError(path, f"cannot be read as HDF5 ({reason}); copy it again") from error
     with file:
         yield file
+
+
+def open_master(path: str) -> h5py.File:
+    """A file for reading, also while its writer adds to it if it lets others read. Raises OSError."""
+    try:
+        return open_hdf5(path)
+    except BeingWrittenError:
+        return open_hdf5(path, swmr=True)
 
 
 def get(group: h5py.Group, name: str) -> Any:
@@ -42,17 +52,15 @@ def get(group: h5py.Group, name: str) -> Any:
 _PLACES = (("instrument", "image"), ("instrument", "data"), ("measurement", ""))  # of a camera's frames
 
 
-def _camera_places(entry: h5py.Group) -> Iterator[tuple[str, str, h5py.Group, str]]:
-    """Where frames may be: the camera, the path from the entry, the group and the name in it."""
+def _camera_places(entry: h5py.Group) -> Iterator[tuple[str, str]]:
+    """Where frames may be: the camera, and the path from the entry."""
     for place, key in _PLACES:
         parent = get(entry, place)
         for name in parent if isinstance(parent, h5py.Group) else ():
-            if not key:
-                yield name, f"{place}/{name}", parent, name
-            elif isinstance(group := get(parent, name), h5py.Group) and key in group:
-                yield name, f"{place}/{name}/{key}", group, key
-            elif group is None:
-                yield name, f"{place}/{name}", parent, name
+            if not key or (kind := kind_of(parent, name)) == NOTHING:
+                yield name, f"{place}/{name}"
+            elif kind == GROUP and holds(parent, f"{name}/{key}"):
+                yield name, f"{place}/{name}/{key}"
 
 
 def camera_paths(entry: h5py.Group) -> dict[str, str]:
@@ -61,24 +69,20 @@ def camera_paths(entry: h5py.Group) -> dict[str, str]:
     What a link leads to may lie in another file, where that path, or its name in either, means nothing.
     """
     found: dict[str, str] = {}
-    for camera, path, group, name in _camera_places(entry):
-        item = None if camera in found else get(group, name)
-        if isinstance(item, h5py.Dataset) and item.ndim == 3 and item.dtype.kind in "uif":
+    for camera, path in _camera_places(entry):
+        if camera not in found and is_stack(entry, path):
             found[camera] = path
     return found
-
-
-def cameras_of(entry: h5py.Group) -> dict[str, h5py.Dataset]:
-    """The image datasets (n, y, x) of an entry by camera."""
-    return {camera: entry[path] for camera, path in camera_paths(entry).items()}
 
 
 def lost_cameras(entry: h5py.Group) -> dict[str, str]:
     """Paths by camera whose links lead to another file and there to nothing."""
     found: dict[str, str] = {}
-    for camera, path, group, name in _camera_places(entry):
-        if camera not in found and get(group, name) is None and _leaves_the_file(group, name):
-            found[camera] = path
+    for camera, path in _camera_places(entry):
+        if camera not in found and kind_of(entry, path) == NOTHING:
+            parent, _, name = path.rpartition("/")
+            if _leaves_the_file(entry[parent], name):
+                found[camera] = path
     return found
 
 
@@ -94,17 +98,10 @@ def _leaves_the_file(group: h5py.Group, name: str, depth: int = 0) -> bool:
 
 def file_names_of(entry: h5py.Group) -> tuple[str, list[str]] | None:
     """The path of a camera whose data is a list of file names, and the names; None if there is none."""
-    for _, path, group, name in _camera_places(entry):
-        item = get(group, name)
+    for _, path in _camera_places(entry):
+        item = get(entry, path)
         if isinstance(item, h5py.Dataset) and item.ndim == 1 and h5py.check_string_dtype(item.dtype):
             names = [str(text) for text in item.asstr()[: min(2, item.shape[0])]]
             if names and path.startswith("instrument"):
                 return path, names
     return None
-
-
-def numbers_of(item: Any) -> NDArray[np.float64] | None:
-    """A dataset of one or many numbers as (n,), else None."""
-    if not isinstance(item, h5py.Dataset) or item.ndim > 1 or item.dtype.kind not in "uif":
-        return None
-    return np.atleast_1d(np.asarray(item[()], dtype=np.float64))

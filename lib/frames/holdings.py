@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hdf5 import get
-from .links import VIRTUAL, explain, find_file, find_raw_file, open_linked
+from .hdf5_file import open_hdf5
+from .links import VIRTUAL, explain, find_file, find_raw_file
 
 HELD, NEVER = 0, 1  # codes of a frame; higher ones number what is wrong
 _ENDLESS = h5py.h5s.UNLIMITED
@@ -107,7 +108,7 @@ class Holdings:
         key = (str(path), part.name)
         self._known[key] = None
         try:
-            with open_linked(path) as file:
+            with open_hdf5(path) as file:
                 dataset = get(file, part.name)
                 if not isinstance(dataset, h5py.Dataset):
                     del self._known[key]

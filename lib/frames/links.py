@@ -9,6 +9,8 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401 - the compressions of ESRF detectors
 
+from .hdf5_file import open_hdf5
+
 LINKS, VIRTUAL, RAW = "HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"  # of the environment
 _ORIGIN = "${ORIGIN}"  # in the last two: the folder of the file that points
 _LONGEST_CHAIN = 16  # links, one after the other
@@ -39,11 +41,6 @@ def find_raw_file(name: str, owner: str) -> Path:
     """Where HDF5 looks for a file of external raw storage: in its one folder, else in the working folder."""
     folder = str(Path(os.path.abspath(owner)).parent)  # noqa: PTH100 - links must stay as they are
     return Path(os.environ.get(RAW, "").replace(_ORIGIN, folder)) / name
-
-
-def open_linked(path: Path) -> h5py.File:
-    """A file that another one points to, for reading. Raises OSError."""
-    return h5py.File(path, "r", locking=False)
 
 
 def explain(group: h5py.Group, path: str, depth: int = 0) -> str:
@@ -78,7 +75,7 @@ def _explain_link(group: h5py.Group, link: Any, depth: int) -> str:
     if path is None:
         return f"leads to {link.filename}, which is missing; copy that file"
     try:
-        with open_linked(path) as file:
+        with open_hdf5(path) as file:
             found = explain(file["/"], link.path, depth + 1)
             return f"leads into {link.filename}, which has no {link.path}" if "exist" in found else found
     except OSError as error:

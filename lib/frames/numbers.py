@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from .quick import numbers
 
 _MOST_PER_FRAME = 16  # values; longer lists are those of encoders at their own rate
 
@@ -19,6 +22,16 @@ class Reading:
     place: str
     values: NDArray[np.float64]
     instead: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any number."""
+        return any_number(self.values)
+
+
+def any_number(values: NDArray[np.float64]) -> bool:
+    """Whether any of the values (n,) is a number; of a single one that is a thousand times asked."""
+    return math.isfinite(values[0]) if values.size == 1 else bool(np.isfinite(values).any())
 
 
 def text_of(item: Any) -> str:
@@ -32,11 +45,20 @@ def text_of(item: Any) -> str:
     return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value).strip()
 
 
-def read(item: Any, place: str, n_frames: int) -> Reading | None:
-    """One number, or those of the frames of a scan, None if the item cannot be either.
+def read(group: h5py.Group, path: str, place: str, n_frames: int) -> Reading | None:
+    """One number, or those of the frames of a scan, None if what the path leads to cannot be either.
 
     Two-dimensional arrays are taken row by row if they have a number for each frame, or one column.
+    Raises what h5py does for a link that leads nowhere.
     """
+    values = numbers(group, path, _MOST_PER_FRAME * max(n_frames, 1) + 64)
+    if values is not None:
+        return Reading(place, values, "" if any_number(values) else "NaN")
+    return _of_item(group[path], place, n_frames)
+
+
+def _of_item(item: Any, place: str, n_frames: int) -> Reading | None:
+    """The same of what is not simply a number or a list of them."""
     if not isinstance(item, h5py.Dataset) or item.shape is None or not item.size:
         return None
     alone = item.ndim <= 1 or item.size in (n_frames, max(item.shape))

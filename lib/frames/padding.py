@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .hdf5 import get, numbers_of
+from .hdf5 import get
+from .quick import DATASET, kind_of, numbers, shape_and_kind
 
 Values = NDArray[np.float64]
 
@@ -23,8 +25,9 @@ def padded_frames(entry: h5py.Group, motors: Mapping[str, Values], n_frames: int
     if not any(np.isnan(values[-1]) for values in motors.values()):
         return 0
     found = []
-    for item in _recorded(entry, get(entry, "instrument") or ()):
-        values = numbers_of(item) if item.size == n_frames and item.dtype.kind == "f" else None
+    instrument = get(entry, "instrument")
+    for path, n, kind in _recorded(instrument, instrument):
+        values = numbers(instrument, path, n) if n == n_frames and kind == "f" else None
         if values is not None and np.isfinite(values).any() and not (values == values[0]).all():
             found.append(int(values.size - 1 - np.flatnonzero(np.isfinite(values))[-1]))
     return min(found, default=0)
@@ -32,21 +35,21 @@ def padded_frames(entry: h5py.Group, motors: Mapping[str, Values], n_frames: int
 
 def n_positions(entry: h5py.Group, motors: Mapping[str, Values], n_frames: int) -> int:
     """How many positions an entry recorded, where no motor has one for every frame; else n_frames."""
-    moving = [name for name, values in motors.items() if (values != values[0]).any()]
-    sizes = Counter(item.size for item in _recorded(entry, moving))
-    return n_frames if n_frames in sizes or not sizes else max(n_frames, sizes.most_common(1)[0][0])
+    moving = (name for name, values in motors.items() if (values != values[0]).any())
+    sizes: Counter[int] = Counter()
+    for _, n, _ in _recorded(get(entry, "instrument"), moving):
+        if n == n_frames:
+            return n_frames
+        sizes[n] += 1
+    return max(n_frames, sizes.most_common(1)[0][0]) if sizes else n_frames
 
 
-def _recorded(entry: h5py.Group, names: Iterable[str]) -> Iterator[h5py.Dataset]:
-    """The datasets of several numbers that these motors have."""
-    instrument = get(entry, "instrument")
-    for name in names if isinstance(instrument, h5py.Group) else ():
+def _recorded(instrument: Any, names: Iterable[str] | None) -> Iterator[tuple[str, int, str]]:
+    """The datasets of several numbers that these motors have: path, how many, and kind of dtype."""
+    for name in (names or ()) if isinstance(instrument, h5py.Group) else ():
         for path in (f"positioners/{name}", f"{name}/value", f"{name}/data"):
-            item = get(instrument, path)
-            if (
-                isinstance(item, h5py.Dataset)
-                and item.ndim == 1
-                and item.size > 1
-                and item.dtype.kind in "uif"
-            ):
-                yield item
+            if kind_of(instrument, path) != DATASET:
+                continue
+            shape, kind = shape_and_kind(instrument, path)
+            if kind in ("u", "i", "f") and shape and len(shape) == 1 and shape[0] > 1:
+                yield path, shape[0], kind

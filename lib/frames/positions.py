@@ -7,8 +7,9 @@ how the motor went on.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import h5py
@@ -18,14 +19,16 @@ from numpy.typing import NDArray
 from . import command as commands
 from .command import Command
 from .exposure import middle_of_exposure, without_strays
-from .hdf5 import get
-from .numbers import Reading, read, text_of
+from .numbers import Reading, read
+from .quick import DATASET, GROUP, holds, kind_of
 
 Values = NDArray[np.float64]
 
 _STARTS = ("positioners_start", "start_positioners")  # at the entry, or under instrument
 _ENDS = ("positioners_end", "end_positioners")
 _ENCODERS = ("{}enc", "{}_enc", "enc_{}", "{}_encoder")
+_CENTRES = ("_center", "_cen360")  # of the exposure
+_COMPANION = re.compile(r"(.+?)(?:_center|_cen360|_trig|_?enc|_encoder)$|enc_(.+)")
 _ROTATIONS = ("omega", "diffrz", "diffry", "diffrx", "mu", "phi", "chi", "samrz", "samry")
 _STANDS_STILL = 0.02  # degrees between the start and the end of a scan
 _MOVES = 1e-3
@@ -41,16 +44,20 @@ class Positions:
     doubts: list[str] = field(default_factory=list)
 
 
-def positions_of(entry: h5py.Group, n_frames: int) -> Positions:
-    """Positions of all motors of an entry, NaN where the file does not know them."""
+def positions_of(entry: h5py.Group, n_frames: int, title: str, parameters: Mapping[str, str]) -> Positions:
+    """Positions of all motors of an entry, NaN where the file does not know them.
+
+    title and parameters (fscan_parameters, as text) are what the entry says of its command.
+    """
     result = Positions()
     readings = _readings(entry, n_frames, result)
-    command = _command(entry, n_frames, result)
+    command = _command(title, parameters, n_frames, result)
     length = _length_of_scan(readings, n_frames)
     rows = _per_frame(readings, length)
     for name, found in readings.items():
         _place(name, found, length, rows, command, result)
-    for name in dict.fromkeys((*readings, *_sweeps(command))):
+    telling = {*_sweeps(command), *_ROTATIONS, *_companions(readings)}  # the others stand as they were read
+    for name in [n for n in dict.fromkeys((*readings, *_sweeps(command))) if n in telling]:
         _complete(entry, name, length, command, result)
     result.motors = {name: _cut(values, n_frames) for name, values in result.motors.items()}
     return result
@@ -74,17 +81,17 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
     full: set[str] = set()
     motors = _names(_group(_group(entry, "instrument"), "positioners"))
     for name, place, parent, key in _places(entry, known, full):
-        item, broken = _follow(parent, key)
-        if broken:
-            result.missing.setdefault(name, f"{place} is {broken}")
+        try:
+            reading = read(parent, key, place, n_frames)
+        except (KeyError, OSError, RuntimeError) as error:
+            result.missing.setdefault(name, f"{place} is {_why(error)}")
             continue
-        reading = read(item, place, n_frames)
         counter = place.startswith("measurement/") and name not in motors
         if reading is None or (counter and reading.values.size != n_frames):
             continue
-        if np.isfinite(reading.values).any():
+        if reading.known:
             known.add(name)
-            if reading.values.size == n_frames and np.nanmax(reading.values) > np.nanmin(reading.values):
+            if 1 < reading.values.size == n_frames and np.nanmax(reading.values) > np.nanmin(reading.values):
                 full.add(name)
             found.setdefault(name, []).append(reading)
         if reading.instead:
@@ -102,11 +109,10 @@ def _places(entry: h5py.Group, known: set[str], full: set[str]) -> Iterator[tupl
     for name in _names(instrument):
         if name in ("positioners", "fscan_parameters", *_STARTS, *_ENDS) or "positioners" in name:
             continue
-        inside = get(instrument, name)
-        if isinstance(inside, h5py.Group):
+        if kind_of(instrument, name) == GROUP:
             for key in ("value", "data", "position"):
-                if key in inside:
-                    yield name, f"instrument/{name}/{key}", inside, key
+                if holds(instrument, f"{name}/{key}"):
+                    yield name, f"instrument/{name}/{key}", instrument, f"{name}/{key}"
         else:
             yield name, f"instrument/{name}", instrument, name
     positioners = _group(instrument, "positioners")
@@ -126,21 +132,15 @@ def _places(entry: h5py.Group, known: set[str], full: set[str]) -> Iterator[tupl
 
 
 def _group(parent: h5py.Group | None, name: str) -> h5py.Group | None:
-    item = None if parent is None else _follow(parent, name)[0]
-    return item if isinstance(item, h5py.Group) else None
+    return None if parent is None or kind_of(parent, name) != GROUP else parent[name]
 
 
 def _names(group: h5py.Group | None) -> tuple[str, ...]:
     return () if group is None else tuple(group)
 
 
-def _follow(group: h5py.Group, name: str) -> tuple[object, str]:
-    """What a link leads to, or why it leads nowhere."""
-    try:
-        return group[name], ""
-    except (KeyError, OSError, RuntimeError) as error:
-        circle = "too many" in str(error)
-        return None, "a circle of links" if circle else "a link that leads nowhere"
+def _why(error: Exception) -> str:
+    return "a circle of links" if "too many" in str(error) else "a link that leads nowhere"
 
 
 def _length_of_scan(readings: dict[str, list[Reading]], n_frames: int) -> int:
@@ -167,6 +167,10 @@ def _place(
     result: Positions,
 ) -> None:
     """Take the best of the readings of a motor: per frame, per row, as far as it goes, or the start."""
+    if len(found) == 1 and found[0].values.size == 1 < length:  # almost all motors of the beamline
+        result.motors[name] = np.full(length, found[0].values[0])
+        result.missing.pop(name, None)
+        return
     full = [r for r in found if r.values.size == length and (length > 1 or np.isfinite(r.values).any())]
     if full:
         best = next((r for r in full if np.ptp(r.values[np.isfinite(r.values)]) > _MOVES), full[0])
@@ -231,12 +235,9 @@ def _repeats(values: Values, n: int) -> bool:
     return bool(again and (there or back))
 
 
-def _command(entry: h5py.Group, n_frames: int, result: Positions) -> Command | None:
+def _command(title: str, parameters: Mapping[str, str], n_frames: int, result: Positions) -> Command | None:
     """What was to be scanned, by fscan_parameters, else by the title; None if neither fits the frames."""
-    group = _group(_group(entry, "instrument"), "fscan_parameters")
-    texts = {name: text_of(_follow(group, name)[0]) for name in _names(group)} if group is not None else {}
-    title = text_of(_follow(entry, "title")[0])
-    found = [commands.of_parameters(texts), commands.of_title(title)]
+    found = [commands.of_parameters(parameters), commands.of_title(title)]
     given = [c for c in found if c is not None]
     if len(given) == 2 and (what := commands.disagreement(given[0], given[1])):
         result.doubts.append(what)
@@ -281,13 +282,19 @@ def _complete(entry: h5py.Group, name: str, length: int, command: Command | None
         result.doubts += [doubt] if doubt else []
 
 
+def _companions(names: Iterable[str]) -> set[str]:
+    """Motors that are said by others, or that say of others, where these were."""
+    found = [(name, match) for name in names if (match := _COMPANION.match(name))]
+    return {part for name, match in found for part in (name, match[1] or match[2])}
+
+
 def _centre(name: str, values: Values | None, result: Positions) -> Values | None:
     """What the file gives as the middle of the exposure; modulo 360 where it is no better known."""
-    if name.endswith(("_center", "_cen360", "_trig")):
+    if name.endswith((*_CENTRES, "_trig")):
         if name.endswith("_trig"):
             result.remarks[name] = "it is where each exposure began, not its middle"
         return None
-    centre, turned = (result.motors.get(f"{name}{end}") for end in ("_center", "_cen360"))
+    centre, turned = (result.motors.get(name + end) for end in _CENTRES)
     source = f"{name}_center"
     if centre is None and turned is not None and values is not None:
         centre, source = values + np.mod(turned - values + 180.0, 360.0) - 180.0, f"{name}_cen360"
@@ -327,9 +334,9 @@ def _check_end(entry: h5py.Group, name: str, values: Values, result: Positions) 
     for parent in (entry, instrument):
         for place in _ENDS:
             group = _group(parent, place)
-            if group is None or name not in group:
+            if group is None or kind_of(group, name) != DATASET:
                 continue
-            reading = read(_follow(group, name)[0], place, 1)
+            reading = read(group, name, place, 1)
             if reading and abs((reading.values[0] - values[0] + 180) % 360 - 180) > _STANDS_STILL:
                 result.motors[name] = np.full(values.size, np.nan)
                 result.missing[name] = (

@@ -49,6 +49,7 @@ class HeaderReader:
         self.camera = camera
         self.notes: list[About] = []
         self._edf = edf.HeaderReader()
+        self._facts: list[Entry] = []  # of the last unit
 
     def read(self, unit: str) -> list[Frame]:
         """The frames of a unit, each with its motors."""
@@ -56,12 +57,15 @@ class HeaderReader:
             return self._edf.read(unit)
         from . import bliss
 
-        return bliss.read_entry(unit, self.camera, self.notes)
+        self._facts.clear()
+        return bliss.read_entry(unit, self.camera, self.notes, self._facts)
 
     def about(self, unit: str) -> Entry | None:
-        """What an entry of an HDF5 file says of itself, read without its frames; None of an EDF file."""
+        """What an entry of an HDF5 file, that was just read, says of itself; None of an EDF file."""
         if unit.endswith(edf.SUFFIXES):
             return None
+        if self._facts and self._facts[0].unit == unit:
+            return self._facts[0]
         from . import catalog
 
         return catalog.read_entry_facts(unit)

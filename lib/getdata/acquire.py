@@ -15,17 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frames.pixels import OUTPUT_DTYPES, PixelCounts
+from ..parallel.claim import Claim, claimed
 from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import add_up
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..scan import store
+from ..scan.dark import column_total
 from .backgrounds import find_background, survey
 from .cleaning import integral_factors
 from .faults import pixel_warnings
 from .info import describe, summary
 from .overview import Overview
+from .parameters import GetdataParameters
 from .pipeline import Background, Pipeline
-from .plan import GetdataParameters, Plan, make_plan
+from .plan import Plan, make_plan
 from .scan_level import ScanBackground, left_in_array
 
 __all__ = ["GetdataParameters", "run", "summary"]
@@ -36,12 +40,16 @@ def run(params: GetdataParameters, comm: Comm) -> dict[str, Any]:
     plan = make_plan(params, comm)
     if comm.rank == 0:
         _warn(plan.warnings)
-    try:
-        return _make(params, plan, comm)
-    except BaseException:
-        if comm.rank == 0:
-            shutil.rmtree(params.temporary, ignore_errors=True)
-        raise
+    with together(comm):
+        if comm.rank == 0 and not params.temporary.exists():  # what a killed run left is removed first
+            store.check_room(params.folder.parent, _shape(params, plan), OUTPUT_DTYPES[params.dtype])
+    with claimed(params.folder, comm) as claim:
+        try:
+            return _make(params, plan, comm, claim)
+        except BaseException:
+            if claim is not None and claim.holds():
+                shutil.rmtree(params.temporary, ignore_errors=True)
+            raise
 
 
 def _warn(warnings: list[str]) -> None:
@@ -49,8 +57,12 @@ def _warn(warnings: list[str]) -> None:
         print(f"getdata: warning: {warning}", file=sys.stderr)
 
 
-def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
-    shape = (*plan.grid.shape, plan.roi.width // params.bin, plan.roi.height // params.bin)
+def _shape(params: GetdataParameters, plan: Plan) -> tuple[int, ...]:
+    return (*plan.grid.shape, plan.roi.width // params.bin, plan.roi.height // params.bin)
+
+
+def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None) -> dict[str, Any]:
+    shape = _shape(params, plan)
     with together(comm):
         if comm.rank == 0:
             shutil.rmtree(params.temporary, ignore_errors=True)
@@ -64,7 +76,9 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     pipeline = Pipeline(params, plan, background, factors)
     overview = Overview.of(plan, factors, params.bin, params.dtype) if params.report else None
     with together(comm):
-        _write_frames(params, plan, comm, pipeline, overview)
+        darkness = _write_frames(params, plan, comm, pipeline, overview)
+    totals = np.zeros(plan.grid.shape)
+    totals.flat[plan.cells] = add_up(comm, darkness)
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
     blank, lost = (_names(plan, comm, numbers) for numbers in (pipeline.blank, pipeline.lost))
     cells = np.delete(plan.cells, list(lost))
@@ -76,9 +90,10 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm) -> dict[str, Any]:
     with together(comm):
         if comm.rank == 0:
             _warn(found)
-        if comm.rank == 0:
+        if claim is not None:
+            claim.confirm()
             with store.writing(params.folder):
-                _write_the_rest(params, plan, cells, info, overview, background)
+                _write_the_rest(params, plan, cells, totals, info, overview, background)
     return comm.bcast(info)
 
 
@@ -100,8 +115,9 @@ def _factors(
 
 def _write_frames(
     params: GetdataParameters, plan: Plan, comm: Comm, pipeline: Pipeline, overview: Overview | None
-) -> None:
-    """Read, clean and write this rank's share of the positions."""
+) -> NDArray[np.float64]:
+    """Read, clean and write this rank's share of the positions; how dark each is (n_cells,), 0 for others."""
+    totals = np.zeros(plan.cells.size)
     order = plan.order
     mine = block(order.size, comm.size, comm.rank)
     numbers = order[mine.start : mine.stop]
@@ -116,10 +132,12 @@ def _write_frames(
         for number, place in zip(numbers.tolist(), places.tolist(), strict=True):
             pixels = pipeline.stored(number)
             array.write_frame(tuple(place), pixels)
+            totals[number] = column_total(pixels)
             if overview is not None:
                 overview.add(number, pixels, pipeline.n_saturated)
             progress.advance()
             check_alarm(comm)
+    return totals
 
 
 def _names(plan: Plan, comm: Comm, numbers: list[int]) -> dict[int, str]:
@@ -132,6 +150,7 @@ def _write_the_rest(
     params: GetdataParameters,
     plan: Plan,
     cells: NDArray[np.int64],
+    totals: NDArray[np.float64],
     info: dict[str, Any],
     overview: Overview | None,
     background: Background,
@@ -140,7 +159,7 @@ def _write_the_rest(
     measured = np.zeros(plan.grid.shape, dtype=bool)
     measured.flat[cells] = True
     store.write_axes(params.temporary, [axis.positions for axis in plan.grid.axes], measured)
-    left, found = left_in_array(params.temporary)
+    left, found = left_in_array(params.temporary, totals)
     if overview is not None:
         found = overview.warnings() + found
     info["warnings"] = [*info["warnings"], *found]

@@ -17,8 +17,9 @@ from ..parallel.messages import add_up, broadcast, collect_everywhere
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
 from .cleaning import darkest_frames
+from .parameters import FROM_THE_SCAN, GetdataParameters
 from .pipeline import Background, PositionReader
-from .plan import FROM_THE_SCAN, GetdataParameters, Plan
+from .plan import Plan
 from .scan_level import ScanBackground, find_scan_level, frames_with_beam
 
 _PIXELS_AT_ONCE = 1 << 22  # of all background frames, held at once by a rank

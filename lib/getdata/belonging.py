@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
-from ..frames.catalog import Command, Entry
+from ..frames.command import Outline
+from ..frames.names import split_names
 from ..frames.pixels import FrameInfo
 from .motors import RoleOptions, assign_roles
+
+if TYPE_CHECKING:
+    from ..frames.catalog import Entry  # which takes h5py: EDF files do without
 
 Motors = Mapping[str, NDArray[np.float64]]
 
@@ -27,12 +32,25 @@ _SAME_STEP = 0.02  # relative
 _NO_FRAMES = "it holds no frames; was the camera recording?"
 
 
+class Found(NamedTuple):
+    """What was read of a file or entry, None for EDF files: so many frames, and what is wrong (where, what).
+
+    empty says why where its scan was aborted before the first frame.
+    """
+
+    entry: Entry | None
+    n_frames: int
+    problems: tuple[tuple[str, str], ...] = ()
+    empty: str = ""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """An entry that dataname takes in, and what its frames told.
 
     frames are the numbers of its frames; by_name says that the user named this very entry; problems
-    are what its reader found wrong (where, what).
+    are what its reader found wrong (where, what); empty is why its scan has no frame, if it was aborted
+    before the first.
     """
 
     entry: Entry
@@ -40,6 +58,7 @@ class Chosen:
     frames: range
     shape_yx: tuple[int, int] | None = None
     problems: tuple[tuple[str, str], ...] = ()
+    empty: str = ""
 
     @property
     def no_camera(self) -> bool:
@@ -99,10 +118,15 @@ class EntryUse:
     n_frames: int
     use: str
     left_out: str | None = None
+    not_measured: bool = False  # a scan that was aborted before its first frame
 
     @property
     def warning(self) -> str:
         """A sentence that says why it is left out."""
+        if self.not_measured:
+            return (
+                f"left out {self.entry} ({self.title or 'no title'}), which is not measured: {self.left_out}"
+            )
         whose = "the scan" if self.use == "frames" else f"the {self.use}"
         return (
             f"left out {self.entry} ({self.title or 'no title'}), which does not belong to {whose}: "
@@ -110,26 +134,29 @@ class EntryUse:
         )
 
 
-def gather(
-    found: Sequence[tuple[Entry | None, int, Sequence[tuple[str, str]]]],
-    frames: Sequence[FrameInfo],
-    by_name: Sequence[bool],
-) -> list[Chosen]:
-    """The entries with their frames, from entry, number of frames and problems of each; none of EDF files."""
+def gather(read: Sequence[Found], frames: Sequence[FrameInfo], by_name: Sequence[bool]) -> list[Chosen]:
+    """The entries with their frames; none of EDF files."""
     chosen, start = [], 0
-    for (entry, n_frames, problems), named in zip(found, by_name, strict=True):
-        if entry is not None:
-            numbers = range(start, start + n_frames)
-            shape = frames[start].shape_yx if n_frames else None
-            chosen.append(Chosen(entry, named, numbers, shape, tuple(problems)))
-        start += n_frames
+    for found, named in zip(read, by_name, strict=True):
+        if found.entry is not None:
+            numbers = range(start, start + found.n_frames)
+            shape = frames[start].shape_yx if found.n_frames else None
+            chosen.append(Chosen(found.entry, named, numbers, shape, found.problems, found.empty))
+        start += found.n_frames
     return chosen
 
 
 def uses(chosen: Sequence[Chosen], left_out: Mapping[int, str], use: str) -> list[EntryUse]:
     """What became of each of the entries, but for other scans that had no camera anyway."""
     return [
-        EntryUse(c.entry.unit, c.entry.title, len(c.frames), use, left_out.get(i))
+        EntryUse(
+            c.entry.unit,
+            c.entry.title,
+            len(c.frames),
+            use,
+            left_out.get(i),
+            not_measured=bool(c.empty) and left_out.get(i) == c.empty,
+        )
         for i, c in enumerate(chosen)
         if not c.no_camera or left_out.get(i) in (None, _NO_FRAMES)
     ]
@@ -141,7 +168,7 @@ def own_names(names: str, units: Sequence[str]) -> list[bool]:
     >>> own_names("1.1,3.1-4.1", ["m.h5::1.1", "m.h5::3.1", "m.h5::4.1"])
     [True, False, False]
     """
-    named = {name.strip() for name in names.split(",")}
+    named = set(split_names(names))
     entries = [unit.rpartition("::")[2] for unit in units]
     often = Counter(entries)
     return [entry in named and often[entry] == 1 for entry in entries]
@@ -160,7 +187,9 @@ def choose_background(chosen: Sequence[Chosen], scan: Collection[str]) -> dict[i
             left_out[i] = "it is one of the entries of the scan"
         elif c.entry.command.motors and still:
             left_out[i] = f"it moves {_list(c.entry.command.motors)}, others move no motor"
-        if i in left_out and c.by_name:
+        elif c.empty and any(len(other.frames) for other in chosen):
+            left_out[i] = c.empty
+        if i in left_out and c.by_name and not c.empty:
             raise Recon3DError(c.entry.label, f"is no background: {left_out[i]}; take it out of bgname")
     if chosen and len(left_out) == len(chosen):
         raise Recon3DError(
@@ -186,7 +215,7 @@ def choose_scan(
     scan, fewest = kinds[members[0]], min(len(chosen[i].frames) for i in members)
     misfits = {i: _misfit(entry, kinds[i], scan, fewest) for i, entry in enumerate(chosen)}
     left_out = {i: why for i, why in misfits.items() if why is not None}
-    named = [i for i in left_out if chosen[i].by_name]
+    named = [i for i in left_out if chosen[i].by_name and not chosen[i].empty]
     if named and not skip:
         others = "".join(f"; nor does {chosen[i].entry.label}: {left_out[i]}" for i in named[1:])
         raise Recon3DError(
@@ -234,6 +263,9 @@ def _misfit(chosen: Chosen, kind: Kind, scan: Kind, fewest: int) -> str | None:
 
 def _misfit_of_unreadable(chosen: Chosen, kind: Kind, scan: Kind) -> str | None:
     """The same of an entry that has a problem, which stays unless it says that it matters less."""
+    if chosen.empty:
+        known = kind.word and kind.motors and not chosen.by_name
+        return (kind.misfit(scan) if known else None) or chosen.empty
     if chosen.by_name:
         return None
     why = kind.misfit(scan)
@@ -253,7 +285,7 @@ def _kind_of(chosen: Chosen, motors: Motors, angles: Collection[str | None], cam
     if not command.motors:  # what moved says more than the title
         known = [name for name in motors if name in entry.motors or name in angles or not entry.motors]
         moving = [name for name in known if moves(motors[name][_slice(chosen.frames)], _UNTOLD)]
-        command = Command(command.word, tuple(sorted(moving)), (None,) * len(moving))
+        command = Outline(command.word, tuple(sorted(moving)), (None,) * len(moving))
     name = camera if camera in cameras else next(iter(cameras), None)
     if camera is None and len(cameras) > 1:
         name = None  # its reader asks which

@@ -19,6 +19,7 @@ from .omega import unwrapped
 
 _NEARLY_STILL_DEG = 0.02
 _MOST_OWN_POSITIONS = 0.75  # of the frames, on an axis that is not the only one scanned
+_APART_STEPS, _APART_SCATTER = 0.2, 5.0  # a gap within a position that makes it two
 _NOISE_FLOOR_DEG = 1e-6  # differences below this are digits of the header, not of the motor
 
 
@@ -96,7 +97,35 @@ def group_axes(values: tuple[Values, Values, Values], tolerance_deg: float | Non
         if best is None or reached > best[0]:
             best = reached, axes
     assert best is not None  # noqa: S101 - every angle has the candidate "one position"
-    return list(best[1])
+    return _parted(values, list(best[1]))
+
+
+def _parted(values: tuple[Values, Values, Values], axes: list[Axis]) -> list[Axis]:
+    """Two positions for one that holds two clearly apart: few frames of one are left of an aborted scan.
+
+    They are two if their frames share places, and if what lies between them is wide beside the scatter of
+    all positions, and beside the smallest step where there is one.
+    """
+    for k, axis in enumerate(axes):
+        cells = _cell_numbers(axes)
+        order = np.argsort(values[k], kind="stable")
+        ordered, index = values[k][order], axis.index[order]
+        gaps = np.where(np.diff(index) == 0, np.diff(ordered), 0.0)  # within positions
+        least = max(_NEARLY_STILL_DEG, _APART_STEPS * _smallest_step(axis))
+        found: list[int] = []
+        for place in np.argsort(-gaps, kind="stable").tolist():
+            scatter = float(np.delete(gaps, [*found, place]).max(initial=0.0))
+            if gaps[place] <= max(least, _APART_SCATTER * scatter):
+                break
+            mine = order[index == index[place]]
+            low = values[k][mine] <= ordered[place]
+            if not np.intersect1d(cells[mine[low]], cells[mine[~low]]).size:
+                break
+            found.append(place)
+        if found:
+            cuts = np.flatnonzero(np.diff(index)).tolist() + found
+            axes[k] = _axis_from_cuts(values[k], order, np.sort(cuts) + 1)
+    return axes
 
 
 def _group_by_tolerance(values: Values, tolerance_deg: float) -> Axis:
@@ -107,6 +136,11 @@ def _group_by_tolerance(values: Values, tolerance_deg: float) -> Axis:
 def _usual_step(axis: Axis) -> float:
     """About the distance between positions, 0 where there is one."""
     return float(np.median(np.diff(axis.positions))) if axis.positions.size > 1 else 0.0
+
+
+def _smallest_step(axis: Axis) -> float:
+    """The distance between the nearest positions, 0 where there is one."""
+    return float(np.diff(axis.positions).min()) if axis.positions.size > 1 else 0.0
 
 
 def _cell_numbers(axes: tuple[Axis, ...] | list[Axis]) -> NDArray[np.int64]:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from ..frames.about import NothingWritten
 from ..frames.pixels import FrameInfo
 from ..frames.sources import HeaderReader, find_units, unit_name
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import collect
 from ..parallel.partition import block
 from ..parallel.progress import Progress
-from .belonging import Chosen, gather, own_names
+from .belonging import Chosen, Found, gather, own_names
 from .faults import faults_of
 from .motor_table import MotorTable, concatenate_tables
 from .motors import NONE
 from .notes import Notes
 from .places import Problem, together_alike
-
-if TYPE_CHECKING:
-    from ..frames.catalog import Entry
 
 Motors = dict[str, NDArray[np.float64]]
 
@@ -121,15 +118,16 @@ def scan_headers(
     problems: list[Problem] = []
     cut: dict[str, int] = {}
     entry: list[int] = []
-    entries: list[tuple[Entry | None, int, list[Problem]]] = []
+    entries: list[Found] = []
     reader = HeaderReader(camera)
     show = comm.rank == 0 and not quiet
     with together(comm), Progress(label, len(mine), "files", overall=len(units), visible=show) as progress:
         for number in mine:
-            n_frames, n_problems = len(frames), len(problems)
+            n_frames, n_problems, empty = len(frames), len(problems), ""
             try:
                 found = reader.read(units[number])
-                problems += faults_of([info for info, _ in found])
+                if any(info.fault for info, _ in found):
+                    problems += faults_of([info for info, _ in found])
                 of_unit = len(reader.notes) - 1 if len(found) > 1 or reader.notes else -1
                 for info, motors in found:
                     if info.n_cut:
@@ -142,7 +140,9 @@ def scan_headers(
                     entry.append(of_unit)
             except Recon3DError as error:
                 problems.append((error.where, error.what))
-            entries.append((reader.about(units[number]), len(frames) - n_frames, problems[n_problems:]))
+                empty = error.what if isinstance(error, NothingWritten) else ""
+            about = reader.about(units[number])
+            entries.append(Found(about, len(frames) - n_frames, tuple(problems[n_problems:]), empty))
             progress.advance()
             check_alarm(comm)
     parts = collect(comm, (frames, table.arrays(), problems, entries, cut, reader.notes, entry))
@@ -158,5 +158,5 @@ def scan_headers(
         {unit: n for part in parts for unit, n in part[4].items()},
         Notes.joined([(part[5], part[6]) for part in parts]),
         gather(read, infos, own_names(stem, units)),
-        np.repeat(np.arange(len(read)), [n for _, n, _ in read]),
+        np.repeat(np.arange(len(read)), [found.n_frames for found in read]),
     )

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..frames.pixels import PixelCounts
 from ..scan import store
 from ..version import __version__
-from .plan import GetdataParameters, Plan
+from .parameters import GetdataParameters
+from .plan import Plan
 
 
 def describe(

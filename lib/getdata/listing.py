@@ -16,12 +16,11 @@ from ..frames.sources import HeaderReader, find_units, is_hdf5, unit_name
 from ..parallel.progress import Progress
 from .belonging import moves
 from .motor_table import MotorTable
-from .motors import SETUPS
+from .motors import USUAL
 
 _MOST_MOTORS = 5  # shown of one entry
 _GAP_RATIO = 4.0  # between the steps of a motor and what its read-back scatters
 _FEW_STEMS = 12  # scans of EDF files that differ in one number of their names
-_USUAL = {motor for setup in SETUPS for motor in setup.motors} | {"omega", "mu"}
 
 Values = NDArray[np.float64]
 
@@ -196,7 +195,7 @@ def group_by_stem(paths: Sequence[str]) -> dict[str, list[str]]:
 
 def _table(where: str, heads: tuple[str, str], listed: list[Listed]) -> list[str]:
     """The lines in columns; motors that stand still are shown where they differ between the lines."""
-    between = [m for m in _differ(listed) if m in _USUAL or any(m in line.moving for line in listed)]
+    between = [m for m in _differ(listed) if m in USUAL or any(m in line.moving for line in listed)]
     rows = [(*heads, "size", "moves", "ended", "title")]
     for line in listed:
         motion = describe_motion(line.moving) or ("" if line.n_frames == "-" else "nothing")

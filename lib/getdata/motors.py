@@ -73,6 +73,7 @@ SETUPS = (
     Setup("id03", "phi", "chi", "omega", "sample"),
     Setup("simulated", "phi_upper", "phi_lower", "Omega", "sample"),
 )
+USUAL = frozenset(motor for setup in SETUPS for motor in setup.motors)  # of all of them
 
 
 @dataclass(frozen=True)

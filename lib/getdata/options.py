@@ -11,7 +11,7 @@ from functools import partial
 from ..frames.pixels import OUTPUT_DTYPES
 from .cleaning import NORMALIZATIONS
 from .motors import SETUPS, RoleOptions
-from .plan import BACKGROUNDS, DUPLICATES, GetdataParameters
+from .parameters import BACKGROUNDS, DUPLICATES, GetdataParameters
 
 DESCRIPTION = "Gather the frames of a topo-tomography scan into one array."
 EPILOG = (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..frames.pixels import OUTPUT_DTYPES
 from ..parallel.communicator import Comm
 from ..parallel.messages import add_up
 from .headers import frame_name
@@ -22,6 +23,7 @@ from .warnings import bright_frames, find_warnings, mean_over_tilts, name_bright
 _MOST_PIXELS = 1 << 20  # of all thumbnails together
 _LARGEST_THUMBNAIL = 96
 _SAMPLED_ROWS = 12  # of each frame, for its intensity and the histogram
+_FRAMES_AT_ONCE = 32  # whose rows are looked at together, which is faster
 
 HISTOGRAM_EDGES = np.unique(np.rint(2.0 ** (np.arange(0, 16 * 8 + 1) / 8))).astype(np.int64)
 _BIN_OF_COUNT = np.searchsorted(HISTOGRAM_EDGES, np.arange(1 << 16), side="right").astype(np.uint8)
@@ -59,6 +61,8 @@ class Overview:
     histogram: NDArray[np.int64]
     saturated: NDArray[np.int64]
     _sum: NDArray[Any] = field(repr=False)
+    _rows: NDArray[Any] = field(repr=False)  # of the last frames, not yet looked at
+    _numbers: list[int] = field(repr=False)  # of these frames
     _omegas: list[int] = field(repr=False)
     _pairs: list[int] = field(repr=False)
     _current: int = -1
@@ -89,6 +93,10 @@ class Overview:
             histogram=np.zeros(HISTOGRAM_EDGES.size + 1, dtype=np.int64),
             saturated=np.zeros(n_omega, dtype=np.int64),
             _sum=np.zeros((width, height), np.uint32 if dtype == "uint16" else np.float64).T,
+            _rows=np.empty(
+                (_FRAMES_AT_ONCE, len(range(0, height, _every(height))), width), OUTPUT_DTYPES[dtype]
+            ),
+            _numbers=[],
             _omegas=plan.omega_of_cell.tolist(),
             _pairs=plan.pair_of_cell.tolist(),
         )
@@ -96,34 +104,54 @@ class Overview:
     def add(self, number: int, pixels: NDArray[Any], n_saturated: int = 0) -> None:
         """Take note of measured position `number`, whose stored pixels (x, y) these are."""
         pixels = pixels.T
-        self.floor[number] = _dark_level(pixels)
+        self._rows[len(self._numbers)] = pixels[:: _every(pixels.shape[0])]
+        self._numbers.append(number)
+        if len(self._numbers) == _FRAMES_AT_ONCE:
+            self._measure_rows()
         k = self._omegas[number]
         if k != self._current:
             self._close_omega()
             self._current = k
-        rows = pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)]
         if pixels.dtype.kind == "f":  # NaN was not measured: dark in the pictures, not in the mean
-            rows, pixels = rows[np.isfinite(rows)], np.nan_to_num(pixels, nan=0.0)
+            pixels = np.nan_to_num(pixels, nan=0.0)
         np.add(self._sum, pixels, out=self._sum)
-        self.intensity[number] = rows.sum(dtype=np.float64) / max(1, rows.size)
-        counts = rows if rows.dtype == np.uint16 else np.clip(rows, 0, 65535).astype(np.uint16)
-        self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
         self.saturated[k] += n_saturated
         if k == self.montage_omega:
             self.montage[self._pairs[number]] = block_sums(pixels, self.montage_shrink)
+
+    def _measure_rows(self) -> None:
+        """Intensity, dark level and histogram of the last frames, by their rows."""
+        rows, numbers = self._rows[: len(self._numbers)], self._numbers
+        darkest = np.fmin.reduce(rows, axis=2)
+        counts = rows.reshape(len(rows), -1)
+        if rows.dtype.kind == "f":
+            known = np.isfinite(counts)
+            total, n_known = np.where(known, counts, 0.0).sum(axis=1, dtype=np.float64), known.sum(axis=1)
+            self.intensity[numbers] = total / np.maximum(n_known, 1)
+            self.floor[numbers] = [_median_of_known(values) for values in darkest]
+            counts = counts[known]
+        else:
+            self.intensity[numbers] = counts.mean(axis=1, dtype=np.float64)
+            self.floor[numbers] = np.median(darkest, axis=1)
+        if counts.dtype != np.uint16:
+            counts = np.clip(counts, 0, 65535).astype(np.uint16)
+        self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
+        self._numbers = []
 
     def _close_omega(self) -> None:
         """Move the sum of the frames of one omega to where it belongs."""
         k = self._current
         if k < 0:
             return
-        self.tilt_sums[k] += block_sums(self._sum, self.shrink)
-        self.profile_x[k] += self._sum.sum(axis=0, dtype=np.float64)
-        self.profile_y[k] += self._sum.sum(axis=1, dtype=np.float64)
+        whole = self._sum.astype(np.float64)
+        self.tilt_sums[k] += block_sums(whole, self.shrink)
+        self.profile_x[k] += whole.sum(axis=0)
+        self.profile_y[k] += whole.sum(axis=1)
         self._sum[:] = 0
 
     def collect(self, comm: Comm, signatures: NDArray[np.uint64] | None = None) -> None:
         """Add what the other ranks saw; signatures are those of this rank's frames. Collective."""
+        self._measure_rows()
         self._close_omega()
         self._current = -1
         for name in (
@@ -200,10 +228,13 @@ def _shrink(n_images: int, height: int, width: int) -> int:
     return shrink
 
 
-def _dark_level(pixels: NDArray[Any]) -> float:
-    """Median over some rows of their darkest pixel (y, x); NaN where nothing is known."""
-    darkest = np.fmin.reduce(pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)], axis=1)
-    known = darkest[np.isfinite(darkest)]
+def _every(height: int) -> int:
+    """One row in so many is sampled."""
+    return max(1, height // _SAMPLED_ROWS)
+
+
+def _median_of_known(values: NDArray[Any]) -> float:
+    known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else np.nan
 
 
@@ -220,5 +251,7 @@ def block_sums(image: NDArray[Any], n: int) -> Array:
     >>> block_sums(np.ones((3, 4)), 2).tolist()
     [[4.0, 4.0], [2.0, 2.0]]
     """
-    rows = np.add.reduceat(image.astype(np.float64), np.arange(0, image.shape[0], n), axis=0)
+    if image.flags.f_contiguous and not image.flags.c_contiguous:  # whole lines of memory first: faster
+        return block_sums(image.T, n).T
+    rows = np.add.reduceat(image.astype(np.float64, copy=False), np.arange(0, image.shape[0], n), axis=0)
     return np.asarray(np.add.reduceat(rows, np.arange(0, image.shape[1], n), axis=1))

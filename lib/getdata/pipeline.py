@@ -22,7 +22,8 @@ from ..frames.pixels import (
 )
 from ..frames.sources import RoiReader
 from .cleaning import apply_spot_mask, apply_threshold, rebin, remove_hot_pixels
-from .plan import GetdataParameters, Plan
+from .parameters import GetdataParameters
+from .plan import Plan
 from .repeats import signature
 
 

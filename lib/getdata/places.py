@@ -9,14 +9,15 @@ import numpy as np
 
 from ..errors import Recon3DError
 from ..frames import edf
-from ..frames.command import of_title
+from ..frames.command import Command, of_title
 from ..frames.pixels import FrameInfo
-from .motor_table import Values
-from .motors import ROLES, RoleOptions, Roles
+from .motor_table import Values, moves
+from .motors import ROLES, USUAL, RoleOptions, Roles
 from .notes import Notes
 from .strays import far_values
 from .table import read_positions
 
+_ARMS = ("obpitch", "obyaw")  # of 2theta
 Problem = tuple[str, str]  # where, what
 
 
@@ -46,24 +47,57 @@ def with_command(
 ) -> tuple[dict[str, Values], list[str]]:
     """EDF headers that are a snapshot of the start: the motors as the scan command moved them; warnings.
 
-    Only where the command has as many positions as there are frames, in the order of the files.
+    Only where the command has as many positions as there are frames, in the order of the files; or where
+    the files are many such scans one after the other, as zap lines are, and within each no motor moves.
     """
     still = [name for name, values in motors.items() if np.ptp(values) == 0.0]
     if len(frames) < 2 or not still or frames[0].dataset:
         return motors, []
-    command = of_title(edf.scan_command(frames[0].path))
-    if command is None or command.n_frames != len(frames):
+    first = of_title(edf.scan_command(frames[0].path))
+    snapshots = [motor for motor in first.sweeps if motor in still] if first else []
+    if first is None or not snapshots or len(frames) % first.n_frames or not _counts(motors, first.n_frames):
         return motors, []
+    n, n_scans = first.n_frames, len(frames) // first.n_frames
+    commands: list[Command | None] = [first]
+    if n_scans > 1:
+        if n < 2 or not _stands_within(motors, n):
+            return motors, []
+        commands += [of_title(edf.scan_command(info.path)) for info in frames[n::n]]
     moved, warnings = dict(motors), []
-    for motor in command.sweeps:
-        planned = command.positions(motor, len(frames), float(motors[motor][0]) if motor in motors else None)
-        if motor in still and planned is not None and np.ptp(planned) > 0:
-            moved[motor] = planned
+    for motor in snapshots:
+        at_start = float(motors[motor][0])
+        planned = [_planned(command, motor, n, at_start) for command in commands]
+        parts = [values for values in planned if values is not None]
+        if len(parts) == n_scans and np.ptp(parts[0]) > 0:
+            moved[motor] = np.concatenate(parts)
+            scans = "" if n_scans == 1 else f" of each {n} files"
             warnings.append(
                 f"{motor} stood still in all {len(frames)} headers; its positions are those of the scan "
-                "command, in the order of the files"
+                f"command{scans}, in the order of the files"
             )
     return moved, warnings
+
+
+def _planned(command: Command | None, motor: str, n_frames: int, at_start: float) -> Values | None:
+    """Where a command of so many frames moves a motor; None if it does not."""
+    if command is None or command.n_frames != n_frames or motor not in command.sweeps:
+        return None
+    return command.positions(motor, n_frames, at_start)
+
+
+def _counts(motors: Mapping[str, Values], n: int) -> bool:
+    """Whether point_no, where headers have it, counts the frames of scans of n: else it is another scan's."""
+    points = motors.get("point_no")
+    if points is None:
+        return True
+    scans = points.reshape(-1, n)
+    return bool((scans - scans[:, :1] == np.arange(n)).all())
+
+
+def _stands_within(motors: Mapping[str, Values], n: int) -> bool:
+    """Whether the motors that a scan may move stand still in each n frames that follow each other."""
+    known = [values.reshape(-1, n) for name, values in motors.items() if name in {*USUAL, *_ARMS}]
+    return not any(moves(scan) for scans in known for scan in scans)
 
 
 def other_regions(frames: Sequence[FrameInfo], motors: Mapping[str, Values], notes: Notes) -> dict[int, str]:

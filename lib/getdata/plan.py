@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from ..frames.pixels import FrameInfo, Roi
+from ..parallel.claim import refuse_if_claimed
 from ..parallel.communicator import Comm, together
 from ..parallel.messages import broadcast
 from ..scan import store
@@ -23,8 +24,9 @@ from .cleaning import current_factors
 from .faults import cut_off_warnings
 from .grid import Grid, build_grid
 from .headers import Scanned, frame_name, scan_headers
-from .motors import RoleOptions, Roles, assign_roles
+from .motors import Roles, assign_roles
 from .optics import optics_of
+from .parameters import FROM_THE_SCAN, GetdataParameters
 from .places import (
     Problem,
     other_regions,
@@ -35,64 +37,9 @@ from .places import (
 from .retakes import choose_duplicates
 from .strays import stray_positions
 
-DUPLICATES = ("error", "first", "last", "mean")
-BACKGROUNDS = ("mean", "median", "darkest", "scan")
-FROM_THE_SCAN = ("darkest", "scan")  # of these, without files
 _FEWEST_FOR_DARKEST = 3  # frames of an omega, two of which are the background
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
 _MOST_ENTRIES = 40  # left out, that are printed one by one; getdata.json has all
-
-
-@dataclass(frozen=True)
-class GetdataParameters:
-    """The command line of getdata.py; names are those of its arguments."""
-
-    datadir: str
-    dataname: str
-    bgdir: str
-    bgname: str
-    poi: tuple[int, int]
-    imgsize: tuple[int, int]
-    outputpath: str
-    outputdirname: str
-    roles: RoleOptions = field(default_factory=RoleOptions)
-    tolerance_deg: float | None = None
-    positions: str | None = None
-    camera: str | None = None
-    background: str = "mean"
-    normalize: str = "none"
-    hot_pixels: float | None = None
-    threshold: float | None = None
-    min_area: int | None = None
-    bin: int = 1
-    dtype: str = "uint16"
-    clip: bool = True
-    duplicates: str = "error"
-    skip_bad: bool = False
-    report: bool = True
-    overwrite: bool = False
-    quiet: bool = False
-    command: str = ""
-
-    @property
-    def folder(self) -> Path:
-        """Where the result goes."""
-        return Path(self.outputpath) / self.outputdirname
-
-    @property
-    def temporary(self) -> Path:
-        """Where it is made: beside the result, so that a rename suffices."""
-        return self.folder.with_name(f".{self.folder.name}.part")
-
-    @property
-    def has_background_files(self) -> bool:
-        """Whether bgdir and bgname name files."""
-        return (self.bgdir, self.bgname) != ("-", "-")
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files of the result, in the order in which they appear."""
-        return store.FILES if not self.report else (*store.FILES[:-1], store.REPORT, store.FILES[-1])
 
 
 @dataclass(frozen=True)
@@ -196,6 +143,7 @@ def check_parameters(params: GetdataParameters) -> None:
     parent = Path(params.outputpath)
     if parent.exists() and not parent.is_dir():
         raise Recon3DError(params.outputpath, "is a file; outputpath must be a folder")
+    refuse_if_claimed(params.folder)
 
 
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:

@@ -22,11 +22,11 @@ def signature(pixels: NDArray[Any]) -> int:
     UNKNOWN where these rows are all of one value: frames without a count may well be alike.
     """
     rows = np.ascontiguousarray(pixels[:: max(1, pixels.shape[0] // _SAMPLED_ROWS)])
-    if (rows == rows[0, 0]).all():
+    if rows.min() == rows.max():
         return UNKNOWN
     flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
     total = int(flat[: flat.size // 8 * 8].view(np.uint64).sum(dtype=np.uint64))
-    return (zlib.crc32(rows.tobytes()) << 32 | (total ^ total >> 32) & 0xFFFFFFFF) or 1
+    return (zlib.crc32(rows.data) << 32 | (total ^ total >> 32) & 0xFFFFFFFF) or 1
 
 
 def find_repeats(signatures: NDArray[np.uint64]) -> dict[int, int]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from .pipeline import PositionReader
 from .plan import Plan
 
 _SHARE_OF_TILTS, _FEWEST, _MOST = 8, 2, 16  # one tilt in so many; frames of an omega
+_LOOKED_AT = 32  # omegas of an array, spread evenly: for a word and a picture they are enough
 
 
 class ScanBackground:
@@ -74,11 +76,20 @@ def find_scan_level(plan: Plan, sums: NDArray[np.float64]) -> ScanBackground | N
     return None if found.level is None else ScanBackground(found.level, omegas)
 
 
-def left_in_array(folder: Path) -> tuple[Estimate, list[str]]:
-    """The dark level that an array which was just written still stands on, and a word on it."""
+def left_in_array(folder: Path, totals: NDArray[np.float64]) -> tuple[Estimate, list[str]]:
+    """The dark level that an array which was just written still stands on, and a word on it.
+
+    totals (n_tilt1, n_tilt2, n_omega) are those of `dark.column_total` of each frame that was measured.
+    Of long scans some omegas are looked at, and the level of the others is that between them.
+    """
     scan = store.read_scan(folder)
     omegas = np.flatnonzero(scan.measured.any(axis=(0, 1)))
-    found, signal = dark.find_level(scan, omegas)
+    some = omegas[np.unique(np.linspace(0, omegas.size - 1, min(omegas.size, _LOOKED_AT)).astype(int))]
+    found, signal = dark.find_level(scan, some, totals)
+    if found.level is not None and some.size < omegas.size:
+        of_omega = np.zeros_like(found.level.of_omega)
+        of_omega[omegas] = np.interp(omegas, some, found.level.of_omega[some])
+        found = replace(found, level=replace(found.level, of_omega=of_omega))
     level = found.level
     if level is None or abs(level.largest) < max(min(level.sigma / 3.0, 0.01 * signal), BARELY):
         return found, []

@@ -28,14 +28,16 @@ from .response import BlockResponse
 
 Array = NDArray[np.float64]
 
+_LEAST_KNOWN = 0.5  # of what is put together, from which the rest is taken to be alike
+
 
 @dataclass(frozen=True)
 class CoarseScan:
     """Counts summed over factor x factor pixels and over neighbouring tilts, at some omegas.
 
     chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are
-    the tilts from tilt_zero; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega;
-    dark is that of a coarse pixel.
+    the tilts from tilt_zero; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega, NaN
+    where too few of the pixels were measured; dark is that of a coarse pixel.
     """
 
     chosen: NDArray[np.int64]
@@ -73,14 +75,15 @@ def load(
     factor = max(1, -(-max(n_x, n_y) // n_pixels))
     steps = [max(1, n // n_tilts) if n_tilts else 1 for n in measurement.scanned_shape]
     images: list[NDArray[np.float32]] = []
-    with together(comm), Bands(measurement.scan, measurement.omega_index) as bands:
+    with together(comm), Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
         for k in block(chosen.size, comm.size, comm.rank):
             images.append(_small_image(measurement, bands, int(chosen[k]), factor, steps))
             check_alarm(comm)
     axis1, axis2 = (
         _small(axis, [step]) / step for axis, step in zip(measurement.relative_axes_deg(), steps, strict=True)
     )
-    measured = [measurement.scanned(k).reshape(measurement.scanned_shape) for k in chosen]
+    frames = np.stack([measurement.measured(k) for k in chosen]).astype(np.float32)
+    shares = _fewer_tilts(measurement, frames, steps) / _fewer_tilts(measurement, np.ones_like(frames), steps)
     parts = (collect_everywhere if everywhere else collect)(comm, images)
     n_summed = factor**2 * steps[0] * steps[1] * measurement.n_summed
     return CoarseScan(
@@ -89,7 +92,7 @@ def load(
         shape=(n_x // factor, n_y // factor),
         axes_deg=(axis1, axis2),
         images=[image for part in parts for image in part],
-        measured=[_small(m.astype(int), steps).ravel() == steps[0] * steps[1] for m in measured],
+        measured=[share >= _LEAST_KNOWN for share in shares],
         dark=dark.times(n_summed),
     )
 
@@ -106,14 +109,29 @@ def _small(values: NDArray[Any], steps: list[int]) -> NDArray[Any]:
 def _small_image(
     measurement: Measurement, bands: Bands, k: int, factor: int, steps: list[int]
 ) -> NDArray[np.float32]:
-    """Coarse counts (n_x * n_y, n_scanned) of one omega."""
+    """Coarse counts (n_x * n_y, n_scanned) of one omega.
+
+    Of a coarse pixel that was measured in part the counts are scaled up; NaN where that is too little.
+    """
     n_x, n_y = measurement.scan.shape[3:]
     flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat
-    small = _small(flat.reshape(n_x, n_y, -1).astype(np.float32, copy=False), [factor, factor])
-    pixels = small.shape[0] * small.shape[1]
-    small = measurement.put_together(small.reshape(pixels, -1))
-    small = _small(small.reshape(pixels, *measurement.scanned_shape), [1, *steps])
-    return np.ascontiguousarray(small.reshape(pixels, -1))
+
+    def summed(values: NDArray[Any]) -> NDArray[np.float32]:
+        small = _small(values.reshape(n_x, n_y, -1).astype(np.float32, copy=False), [factor, factor])
+        return _fewer_tilts(measurement, small.reshape(-1, small.shape[2]), steps)
+
+    known = np.isfinite(flat) & measurement.measured(k)
+    if known.all():
+        return summed(flat)
+    share = summed(known) / summed(np.ones_like(known))
+    light = summed(np.where(known, flat, 0))
+    return np.divide(light, share, out=np.full_like(light, np.nan), where=share >= _LEAST_KNOWN)
+
+
+def _fewer_tilts(measurement: Measurement, values: NDArray[Any], steps: list[int]) -> NDArray[np.float32]:
+    """Values (n, n_pairs) of frames summed over those that belong together, and over neighbours."""
+    whole = measurement.put_together(values).reshape(-1, *measurement.scanned_shape)
+    return np.ascontiguousarray(_small(whole, [1, *steps]).reshape(len(values), -1))
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,9 @@ class Model:
             light = self.project(view, maps)[0][:, view.measured]
             expected = np.maximum(self.dark.stored(light) + noise, _FAINTEST)
             counts = np.maximum(view.counts()[:, view.measured] + noise, 0.0)
+            known = np.isfinite(counts)
+            if not known.all():
+                expected, counts = expected[known], counts[known]
             total += float((expected - counts * np.log(expected)).sum(dtype=np.float64))
             n_counts += float(counts.sum(dtype=np.float64))
         return total / max(n_counts, 1.0)

@@ -24,7 +24,7 @@ from ..physics.noise import Dark
 from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection import kernels
 from ..projection.projector import Projector
-from ..scan.bands import Bands
+from ..scan.bands import Bands, Marks, filled_in
 from ..scan.gather import NOTHING, Result, gather_completeness, gather_field
 from ..scan.hull import Hull, Look, find_hull
 from ..scan.measurement import Measurement
@@ -96,7 +96,9 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     complete = gather_completeness(projector, hull, measurement.n_omega, comm)
     if found is None or complete is None:
         return NOTHING
-    response = _with_response(measurement, model, refinement, resolution).views[0].response
+    whole = replace(model.views[0], measured=np.ones_like(model.views[0].measured))
+    one_view = replace(model, views=[whole])
+    response = _with_response(measurement, one_view, refinement, resolution).views[0].response
     outcome = Outcome(
         resolution,
         measurement.scan_type.widths,
@@ -111,23 +113,29 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
 def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
     """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise.
 
-    And from `faint` of what bright pixels have.
+    And from `faint` of what bright pixels have. Where too few of the tilts were measured, what is not lit may
+    be all the same.
     """
+    share_of_frames = setting.measurement.share_of_frames
 
-    def lit(bands: Bands, k: int) -> NDArray[np.bool_]:
+    def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
         n_measured = int(setting.measurement.measured(k).sum())
         above = n_measured * dark.mean + max(
             _HULL_SIGMA * np.sqrt(n_measured * dark.variance) / 3.0, _HULL_COUNTS
         )
-        total = bands.total(k)
+        _, total, n_unknown = bands.over_tilts(k, brightest=False)
         setting.keep_total(k, total)
-        smooth = uniform_filter(total, 3, mode="nearest")
+        smooth = uniform_filter(filled_in(total), 3, mode="nearest")
         if faint:
             background = n_measured * dark.mean
             above = max(above, background + faint * (np.percentile(smooth, _BRIGHT) - background))
-        return smooth > above
+        lit = smooth > above
+        if n_unknown is None and share_of_frames[k] >= _HULL_SHARE:
+            return lit, None
+        known = 1.0 - (0.0 if n_unknown is None else n_unknown / n_measured)
+        return lit, (known * share_of_frames[k] < _HULL_SHARE) & ~lit
 
-    return Look(lit, _HULL_SHARE, margin=1)
+    return Look(see, _HULL_SHARE, margin=1)
 
 
 def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:

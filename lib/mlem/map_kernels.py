@@ -6,10 +6,9 @@ Images hold one row per active pixel with the orientations, or the scanned tilts
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from ..projection import jit  # noqa: F401 - before the kernels
+from ..projection.jit import kernel
 from ..projection.kernels import four_rows
 
 _VANISHED = np.float32(1e-20)  # counts; far less would not fit into a float, which is slow
@@ -23,7 +22,7 @@ _1, _2, _3, _4, _5, _6, _7 = (np.uintp(i) for i in range(1, RUN))
 # written: so it compiles to a few vector instructions.
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _run_of(array, number):  # type: ignore[no-untyped-def]
     """One run of a row."""
     i = np.uintp(number * RUN)
@@ -33,7 +32,7 @@ def _run_of(array, number):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _plus(a, w, b):  # type: ignore[no-untyped-def]
     """Two runs: a + w b."""
     return (
@@ -42,7 +41,7 @@ def _plus(a, w, b):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _write_run(array, number, a):  # type: ignore[no-untyped-def]
     """Set one run of a row."""
     i = np.uintp(number * RUN)
@@ -50,7 +49,7 @@ def _write_run(array, number, a):  # type: ignore[no-untyped-def]
     array[i + _4], array[i + _5], array[i + _6], array[i + _7] = a[4], a[5], a[6], a[7]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _plus_block(a, row, number, block):  # type: ignore[no-untyped-def]
     """Add to a one run of a row times a block (RUN * RUN), in two sums that do not wait for each other."""
     i = np.uintp(number * RUN)
@@ -61,7 +60,7 @@ def _plus_block(a, row, number, block):  # type: ignore[no-untyped-def]
     return _plus(a, _ONE, b)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _places(place, v, rows, weights, n_runs):  # type: ignore[no-untyped-def]
     """How many pixels see voxel v, the first run of their four rows in an image, and their weights.
 
@@ -79,7 +78,7 @@ def _places(place, v, rows, weights, n_runs):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
     """`scatter_bilinear` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
     flat, n_runs, place = image.reshape(-1), image.shape[1] // RUN, (xyz, matrix, shift, shape, row_of)
@@ -96,7 +95,7 @@ def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image): 
             _write_run(flat, p3 + r, _plus(_run_of(flat, p3 + r), w3, held))
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def gather_maps(image, xyz, matrix, shift, shape, row_of, first, run, values):  # type: ignore[no-untyped-def]
     """The adjoint of `scatter_maps`: adds to those values that the maps hold."""
     flat, n_runs, place = image.reshape(-1), image.shape[1] // RUN, (xyz, matrix, shift, shape, row_of)
@@ -112,7 +111,7 @@ def gather_maps(image, xyz, matrix, shift, shape, row_of, first, run, values):  
             _write_run(values[np.uintp(k)], 0, held)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _see(row, number, orientation, block_first, column, blocks, sums):  # type: ignore[no-untyped-def]
     """Add to sums what the scanned tilts see of one run of a row, that of these orientations."""
     for b in range(block_first[orientation], block_first[orientation + 1]):
@@ -120,7 +119,7 @@ def _see(row, number, orientation, block_first, column, blocks, sums):  # type: 
         _write_run(sums, place, _plus_block(_run_of(sums, place), row, number, blocks[np.uintp(b)]))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _see_back(a, seen, orientation, block_first, column, turned):  # type: ignore[no-untyped-def]
     """Add to a what one run of orientations gets back from the scanned tilts."""
     for b in range(block_first[orientation], block_first[orientation + 1]):
@@ -128,7 +127,7 @@ def _see_back(a, seen, orientation, block_first, column, turned):  # type: ignor
     return a
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def respond_pixels(image, block_first, column, blocks, out, lit):  # type: ignore[no-untyped-def]
     """What the scanned tilts see of an image: out (n_rows, n_scanned) = image (n_rows, n_padded) K^T.
 
@@ -149,7 +148,7 @@ def respond_pixels(image, block_first, column, blocks, out, lit):  # type: ignor
             out[p, t] = sums[t]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def respond_pixels_back(image, block_first, column, turned, lit, out):  # type: ignore[no-untyped-def]
     """The adjoint of `respond_pixels`: sets out (n_rows, n_padded), to zero in runs that are not lit."""
     n_scanned = image.shape[1]
@@ -164,7 +163,7 @@ def respond_pixels_back(image, block_first, column, turned, lit, out):  # type: 
             _write_run(out[p], r, a)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def respond_voxels(first, run, values, block_first, column, blocks, out):  # type: ignore[no-untyped-def]
     """What the scanned tilts see of the maps: out (n_voxels, n_scanned); see `respond_pixels`."""
     n_scanned = out.shape[1]
@@ -177,7 +176,7 @@ def respond_voxels(first, run, values, block_first, column, blocks, out):  # typ
             out[v, t] = sums[t]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def respond_voxels_back(image, block_first, column, turned, first, run, values):  # type: ignore[no-untyped-def]
     """The adjoint of `respond_voxels` of an image (n_voxels, n_scanned): adds to what the maps hold."""
     n_scanned = image.shape[1]
@@ -190,7 +189,7 @@ def respond_voxels_back(image, block_first, column, turned, first, run, values):
             _write_run(values[k], 0, _see_back(held, seen, run[k], block_first, column, turned))
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+@kernel(fastmath={"contract", "reassoc"}, error_model="numpy")
 def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[no-untyped-def]
     """Turn what the model expects (n_rows, n_scanned) into counts / expected, in place.
 
@@ -219,7 +218,7 @@ def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[
     return chi_square, n_values
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def multiply(first, run, values, corrections, cover, seen):  # type: ignore[no-untyped-def]
     """Values *= corrections / sensitivity, where there is any; both (n_runs, RUN).
 

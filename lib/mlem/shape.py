@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
 from ..physics.tilts import OrientationGrid
-from ..projection import jit  # noqa: F401 - before the kernels
+from ..projection.jit import kernel
 from .map_kernels import RUN
 from .maps import Maps
 
@@ -25,7 +24,7 @@ _HALF = 0.5  # of the density inside: where a voxel is half full
 _INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _peaks(first, run, values, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-untyped-def]
     """Moments of the main peak of each voxel's averaged map: see `read_maps`."""
     halo = weights.shape[0] // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +22,22 @@ from .response import BlockResponse
 def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     """The kernels with arguments of the types that the run will use."""
     yield from warmup.small_calls(setting)
-    yield lambda: _fit_one_voxel(setting.measurement, setting.projector.views.matrix[0])
+    matrix, counted = setting.projector.views.matrix[0], setting.measurement.scan.dtype.newbyteorder("=")
+    for dtype in (counted, np.dtype(np.float32)):  # as measured, and of coarse scans
+        for part in setting.measurement.parts():
+            yield lambda part=part, dtype=dtype: fit_one_voxel(part, matrix, dtype)  # type: ignore[misc]
 
 
-def _fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64]) -> None:
+def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: np.dtype[Any]) -> None:
     """An iteration with one voxel in front of one pixel, and what is read off its map."""
-    n_pairs = measurement.n_pairs
-    counts = np.zeros((1, n_pairs), dtype=measurement.scan.dtype.newbyteorder("="))
+    counts = measurement.put_together(np.zeros((1, measurement.n_pairs), dtype=dtype))
     xyz, shift = np.zeros((1, 3)), np.zeros(2)
     hit, cover = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.float32)
     kernels.mark_pixels(xyz, matrix, shift, (1, 1), hit, cover)
-    pixels, measured = np.flatnonzero(hit), measurement.measured(0)
+    pixels, measured = np.flatnonzero(hit), measurement.scanned(0)
     for refinement in (1, REFINEMENT):  # K may come before P or after it
         grid = measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
-        response = BlockResponse.of(np.ones((n_pairs, grid.n_pairs), dtype=np.float32))
+        response = BlockResponse.of(np.ones((measured.size, grid.n_pairs), dtype=np.float32))
         view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)
         model, maps = Model(xyz, [view]), Maps.full(1, grid.n_pairs, 1.0)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange())

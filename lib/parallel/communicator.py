@@ -12,10 +12,13 @@ import pickle
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from ..errors import Recon3DError
+from . import launchers
+from .launchers import Launch
 
 _ALARM_TAG = 911
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 5e-3
@@ -43,30 +46,77 @@ class SerialComm:
 Comm = Any  # an mpi4py communicator or a SerialComm
 
 
+class LeftAlone(Recon3DError):
+    """One of several processes that do not find each other: each would do all of the work, and write it.
+
+    `speaks` is true of the one that says so for all.
+    """
+
+    def __init__(self, launch: Launch, what: str) -> None:
+        n = f"at least {(launch.rank or 0) + 1}" if launch.size is None else str(launch.size)
+        found = f"{n} processes were started ({launch.said_by}), but {what}"
+        super().__init__(launch.launcher, f"{found}; to run one alone, unset {launch.said_by}")
+        self.speaks = launch.speaks
+
+
 def world() -> Comm:
-    """MPI's world, or a `SerialComm` where mpi4py or an MPI library is missing."""
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError):  # RuntimeError: mpi4py found no MPI library
-        if _launched() > 1:
-            raise Recon3DError(
-                "mpirun",
-                f"{_launched()} processes were started, but mpi4py with an MPI library is not installed",
-            ) from None
+    """MPI's world, or a `SerialComm` where this process is the only one; then MPI is not even started.
+
+    Raises LeftAlone where the launcher knows of others, and MPI does not.
+    """
+    if launchers.alone():
         return SerialComm()
-    if MPI.COMM_WORLD.Get_size() > 1:
+    several = [launch for launch in launchers.found()[:1] if launch.is_one_of_several]
+    with warnings.catch_warnings():  # mpi4py warns of some of what LeftAlone says
+        warnings.filterwarnings("ignore", "suspicious MPI execution environment")
+        try:
+            MPI = _import_mpi()
+        except (ImportError, RuntimeError):  # RuntimeError: mpi4py found no MPI library
+            for launch in several:
+                raise LeftAlone(launch, f"mpi4py with an MPI library is not installed: {_INSTALL}") from None
+            return SerialComm()
+        can_start = _can_start(MPI)
+        if can_start and not MPI.Is_initialized():
+            MPI.Init_thread()
+    if can_start and MPI.COMM_WORLD.Get_size() > 1:
         return MPI.COMM_WORLD
-    if _launched() > 1:
-        raise Recon3DError(
-            "mpirun",
-            f"{_launched()} processes were started, but each is alone: mpirun and mpi4py's MPI differ",
-        )
+    for launch in several:
+        raise LeftAlone(launch, _what_to_type(launch, *MPI.get_vendor()))
     return SerialComm()
 
 
-def _launched() -> int:
-    """How many processes mpirun says that it has started."""
-    return next((int(os.environ[k]) for k in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE") if k in os.environ), 1)
+def _import_mpi() -> Any:
+    """MPI of mpi4py, not started yet."""
+    from mpi4py import rc
+
+    rc.initialize, rc.finalize = False, True
+    from mpi4py import MPI
+
+    return MPI
+
+
+def _can_start(MPI: Any) -> bool:
+    """False where MPICH would end the process as it starts: without PMIx under a launcher that speaks it."""
+    if MPI.get_vendor()[0] != "MPICH" or "PMIX_RANK" not in os.environ:
+        return True
+    knows_pmix = "pmix" in MPI.Get_library_version().lower()
+    return knows_pmix or any(name in os.environ for name in ("PMI_FD", "PMI_PORT"))
+
+
+_INSTALL = "type pip install mpi4py where the MPI of your site is loaded"
+_BUILD = "pip install --force-reinstall --no-cache-dir --no-binary=mpi4py mpi4py"
+
+
+def _what_to_type(launch: Launch, name: str, version: tuple[int, ...]) -> str:
+    """Where the launcher and the MPI of mpi4py do not know each other."""
+    mine = f"{name} {'.'.join(map(str, version))}"
+    theirs = launch.launcher.split(" of ")[-1]
+    if launch.launcher == "srun":
+        plugin = "pmix" if name == "Open MPI" else "pmi2"
+        typed = f"srun --mpi={plugin} (srun --mpi=list shows all), or the mpirun of {name}"
+    else:
+        typed = f"the mpirun of {name}, or build mpi4py for {theirs}: {_BUILD}"
+    return f"mpi4py uses {mine}, in which each is alone: type {typed}"
 
 
 class OtherRankFailed(Exception):

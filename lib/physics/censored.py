@@ -2,14 +2,16 @@
 
 Dark pixels read a level L with noise sigma. Where counts cannot be negative, max(0, L + noise) is stored:
 its mean lies above L, and its spread below sigma, the more the lower L is (a censored normal distribution).
-All functions take arrays or numbers in one unit, counts.
+All functions take arrays or numbers in one unit, counts. scipy is imported where it is used: it takes
+longer to load than a short scan to read.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -19,6 +21,8 @@ _TABLE = np.linspace(_LOWEST, _HIGHEST, 4401)
 
 def _moments(level: Array) -> tuple[Array, Array]:
     """Mean and variance of max(0, level + noise), for sigma 1."""
+    from scipy.special import ndtr
+
     density = np.exp(-0.5 * level**2) / np.sqrt(2.0 * np.pi)
     share = ndtr(level)
     mean = level * share + density
@@ -26,8 +30,11 @@ def _moments(level: Array) -> tuple[Array, Array]:
     return mean, np.maximum(square - mean**2, 0.0)
 
 
-_MEANS, _VARIANCES = _moments(_TABLE)
-_RATIOS = _VARIANCES / _MEANS**2  # falls all the way
+@lru_cache
+def _means_and_ratios() -> tuple[Array, Array]:
+    """Of the levels of the table: the mean, and the variance over its square, which falls all the way."""
+    means, variances = _moments(_TABLE)
+    return means, variances / means**2
 
 
 def mean_of(level: ArrayLike, sigma: float) -> Array:
@@ -43,8 +50,8 @@ def level_of(mean: ArrayLike, sigma: float) -> Array:
     values = np.asarray(mean, dtype=np.float64)
     if sigma <= 0.0:
         return values
-    scaled = values / sigma
-    return sigma * np.where(scaled < _MEANS[-1], np.interp(scaled, _MEANS, _TABLE), scaled)
+    scaled, (means, _) = values / sigma, _means_and_ratios()
+    return sigma * np.where(scaled < means[-1], np.interp(scaled, means, _TABLE), scaled)
 
 
 def sigma_of(mean: ArrayLike, variance: ArrayLike) -> Array:
@@ -52,7 +59,8 @@ def sigma_of(mean: ArrayLike, variance: ArrayLike) -> Array:
     mean, variance = np.asarray(mean, dtype=np.float64), np.asarray(variance, dtype=np.float64)
     known = (mean > 0.0) & (variance > 0.0)
     ratio = np.where(known, variance / np.where(known, mean, 1.0) ** 2, 0.0)
-    level = np.interp(-ratio, -_RATIOS, _TABLE)
-    high = ratio < _RATIOS[-1]
-    sigma = np.where(high, np.sqrt(np.maximum(variance, 0.0)), mean / np.interp(level, _TABLE, _MEANS))
+    means, ratios = _means_and_ratios()
+    level = np.interp(-ratio, -ratios, _TABLE)
+    high = ratio < ratios[-1]
+    sigma = np.where(high, np.sqrt(np.maximum(variance, 0.0)), mean / np.interp(level, _TABLE, means))
     return np.where(known, sigma, 0.0)

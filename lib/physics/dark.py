@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.special import ndtr
 
 from . import censored
 
@@ -154,6 +152,8 @@ def _is_noise(frames_of: Callable[[int], Image], dark: NDArray[np.bool_], level:
     The shares of the values below the level and 0.5, 1.5 and 2.5 sigma more are those of a normal
     distribution; where there is no noise, the values are the level.
     """
+    from scipy.special import ndtr  # here: it takes longer to load than a short scan to read
+
     some = np.unique(np.linspace(0, len(dark) - 1, _JUDGED).round().astype(int)).tolist()
     apart, floor = [], -np.inf if level.signed else 0.0
     for k in some:
@@ -278,6 +278,8 @@ def _sigma(mean: Array, variance: Array, signed: bool) -> float:
 
 def _filled(pattern: Array, known: NDArray[np.bool_]) -> Array:
     """With the surroundings where grain shines into the dark frames."""
+    from scipy.ndimage import gaussian_filter
+
     if known.all():
         return pattern
     whole = _whole(known, pattern.shape)
@@ -289,6 +291,8 @@ def _filled(pattern: Array, known: NDArray[np.bool_]) -> Array:
 
 def _without_noise(pattern: Array, error: float) -> Array:
     """The smooth part, and of the rest so much as its own noise leaves certain."""
+    from scipy.ndimage import gaussian_filter
+
     smooth = gaussian_filter(pattern, _SMOOTH_PX, mode="nearest")
     fine = pattern - smooth
     usual = _spread(fine) ** 2

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+TOUCHED = 1e-3  # weight above which an interpolation leans on a value
+
 
 def sample_to_lab_tilts(mode: str, a: ArrayLike, b: ArrayLike, omega: ArrayLike) -> tuple[Array, Array]:
     """Lab tilts (mu, gamma) at which a voxel of orientation (a, b) diffracts at omega; all broadcast.
@@ -53,6 +55,10 @@ class Interpolation:
         rows = np.broadcast_to(np.arange(self.index.shape[0])[:, None], self.index.shape)
         np.add.at(matrix, (rows, self.index), self.weight)
         return matrix
+
+    def leans_on(self, lost: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which values (..., n_pairs) are not known where what is lost (..., n_measured) was not measured."""
+        return np.asarray((lost[..., self.index] & (self.weight > TOUCHED)).any(axis=-1))
 
 
 def turn_back(mode: str, tilt1: Array, tilt2: Array, omega: float) -> Interpolation:

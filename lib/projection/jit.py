@@ -1,30 +1,36 @@
-"""How numba compiles the kernels, where it keeps them, and when. Import before the kernels.
-
-There is one place for each name of the package: run from a clone it is `lib`, installed in place it is
-`recon3d_lib` as well; what was compiled under one name cannot be loaded under the other, and numba would
-find it.
-"""
+"""How numba compiles the kernels, and when."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import Any
 
 import numba
+
+from .kernel_cache import KernelCache
 
 _PACKAGE = __name__.partition(".")[0]
 
 numba.config.SLP_VECTORIZE = 1  # numba leaves it off; it makes vectors of the sums written out in map_kernels
-if not numba.config.CACHE_DIR:  # else the user has said where
-    numba.config.CACHE_DIR = str(Path(__file__).parents[1] / "__pycache__" / _PACKAGE)
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`numba.njit` without the GIL, and with the cache of this package in the place of numba's."""
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher = numba.njit(nogil=True, **options)(function)
+        dispatcher._cache = KernelCache(function)
+        return dispatcher
+
+    return compiled
 
 
 def compile_first(calls: Iterable[Callable[[], object]], *, quiet: bool = False) -> None:
     """Make small calls of every kernel of the run; says so on standard error where that compiles.
 
-    Call it on one rank while the others wait: they then load what this one has compiled, as later runs do.
+    Call it on one rank while the others wait, then `hand_over` what it has.
     """
     started, said = time.monotonic(), False
     for call in calls:
@@ -32,13 +38,13 @@ def compile_first(calls: Iterable[Callable[[], object]], *, quiet: bool = False)
         if not said and _n_compiled():
             said = True
             if not quiet:
-                print("compiling kernels ...", end=" ", file=sys.stderr, flush=True)
+                print("compiling kernels ...", file=sys.stderr, flush=True)
     if said and not quiet:
-        print(f"{time.monotonic() - started:.1f} s (once)", file=sys.stderr, flush=True)
+        print(f"compiled kernels: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 def _n_compiled() -> int:
-    """How many kernels this process has compiled, rather than found in the cache on disk."""
+    """How many kernels this process has compiled, rather than found."""
     own = [module for name, module in sys.modules.items() if name.startswith(f"{_PACKAGE}.")]
     functions = {f for module in own for f in vars(module).values() if hasattr(f, "stats")}
     return sum(sum(f.stats.cache_misses.values()) for f in functions)

@@ -10,15 +10,15 @@ row_of (n_x * n_y of the ROI) gives the row of a pixel, -1 where it is not activ
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from . import jit  # noqa: F401 - before the kernels
+from ..physics.tilts import TOUCHED
+from .jit import kernel
 
 _TILE = 32  # pixels and tilts that are transposed together: they stay in the innermost cache
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
     """Frames (n_pairs, n_x, n_y_all) -> out (n_x * n_y, n_pairs), columns y0 .. y0 + n_y only."""
     n_pairs, n_x, _ = frames.shape
@@ -30,7 +30,7 @@ def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
                         out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def interpolate_pairs(flat, index, weight, out):  # type: ignore[no-untyped-def]
     """out[p, s] = sum_k weight[s, k] * flat[p, index[s, k]]: the four-point sparse matrix on each row."""
     for p in range(flat.shape[0]):
@@ -41,14 +41,14 @@ def interpolate_pairs(flat, index, weight, out):  # type: ignore[no-untyped-def]
             out[p, s] = total
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _centre(voxel, xs, ys, zs):  # type: ignore[no-untyped-def]
     """Position of a voxel numbered in C order of (xs, ys, zs)."""
     column = voxel // zs.size
     return xs[column // ys.size], ys[column % ys.size], zs[voxel % zs.size]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y):  # type: ignore[no-untyped-def]
     """Row of the pixel nearest to the projection of (x, y, z) at omega k; -1 outside the detector."""
     px = np.rint(matrix[k, 0, 0] * x + matrix[k, 0, 1] * y + matrix[k, 0, 2] * z + shift[k, 0])
@@ -58,7 +58,7 @@ def _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y):  # type: ignore
     return first_row[k] + (int(px) - boxes[k, 0]) * boxes[k, 3] + int(py) - boxes[k, 1]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def count_hull(  # type: ignore[no-untyped-def]
     counts, images, matrix, shift, detector_shape, xs, ys, zs
 ):
@@ -85,7 +85,7 @@ def count_hull(  # type: ignore[no-untyped-def]
                 voxel += zs.size
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def project_limits(low, high, chosen, matrix, shift, xs, ys, zs):  # type: ignore[no-untyped-def]
     """Lower low and raise high, (n_omega, 2) each, to bound the projections of the chosen voxels."""
     for k in range(matrix.shape[0]):
@@ -98,14 +98,14 @@ def project_limits(low, high, chosen, matrix, shift, xs, ys, zs):  # type: ignor
                 high[k, i] = max(high[k, i], p)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _count_lit(count, values, limit):  # type: ignore[no-untyped-def]
     """Add 1 to each count (uint16) where the value is above the limit; stays in 16 bits, for speed."""
     for s in range(count.size):
         count[s] = np.uint16(count[s] + np.uint16(values[s] > limit))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def gather_nearest(  # type: ignore[no-untyped-def]
     sums, lit, seen, limit, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
 ):
@@ -148,21 +148,55 @@ def gather_nearest(  # type: ignore[no-untyped-def]
         seen[v] += n_rows
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
+def count_unknown(  # type: ignore[no-untyped-def]
+    counts, chosen, unknown, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
+):
+    """Add to counts (n, n_pairs) uint16 the omegas at which a voxel's pixel was not measured at a pair.
+
+    Arguments as of `gather_nearest`, with the marks of what is unknown for flat.
+    """
+    n_x, n_y = detector_shape
+    for v in range(chosen.size):
+        x, y, z = _centre(chosen[v], xs, ys, zs)
+        for k in range(matrix.shape[0]):
+            row = _row(k, x, y, z, matrix, shift, boxes, first_row, n_x, n_y)
+            if row >= 0:
+                for s in range(counts.shape[1]):
+                    counts[v, s] += np.uint16(unknown[row, s])
+
+
+@kernel()
+def _mark_unknown(counts, values, lost, index, weight, k):  # type: ignore[no-untyped-def]
+    """Count the pairs of a map at omega k that lean on what is lost (n_pairs,), and make them zero."""
+    for s in range(counts.size):
+        gone = lost[s]
+        if index.shape[0] > 0:
+            gone = False
+            for q in range(4):
+                gone |= lost[index[k, s, q]] and weight[k, s, q] > TOUCHED
+        if gone:
+            counts[s] += np.uint16(1)
+            values[s] = 0
+
+
+@kernel()
 def gather_exact(  # type: ignore[no-untyped-def]
-    sums, lit, seen, limit, binarize, chosen, flat, index, weight,
+    sums, lit, seen, limit, binarize, n_unknown, unknown, chosen, flat, index, weight,
     matrix, shift, boxes, first_row, detector_shape, xs, ys, zs,
 ):  # fmt: skip
     """`gather_nearest` with a projection for every pair: matrix (n_omega, n_pairs, 2, 3), shift alike.
 
     Pair s is read at the pixel that the voxel projects to at the tilts s. index and weight
     (n_omega, n_pairs, 4) then turn the map into the sample frame (n_omega = 0: they are not used), and
-    `binarize` sums lit and dark instead of counts.
+    `binarize` sums lit and dark instead of counts. unknown marks what is in flat, n_unknown (n, n_pairs)
+    counts it for each pair (of the turned map); None for both where all is known, a loop of its own.
     """
     n_pairs = sums.shape[1]
     n_x, n_y = detector_shape
     held = np.empty(n_pairs, dtype=sums.dtype)
     turned = np.empty(n_pairs, dtype=sums.dtype)
+    lost = np.empty(n_pairs, dtype=np.bool_)
     for v in range(chosen.size):
         x, y, z = _centre(chosen[v], xs, ys, zs)
         for k in range(matrix.shape[0]):
@@ -171,13 +205,16 @@ def gather_exact(  # type: ignore[no-untyped-def]
                 m, c = matrix[k, s], shift[k, s]
                 px = np.rint(m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + c[0])
                 py = np.rint(m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + c[1])
+                if unknown is not None:
+                    lost[s] = False
                 if px < 0 or py < 0 or px >= n_x or py >= n_y:
                     held[s] = 0
                     continue
                 found = 1
-                held[s] = flat[
-                    first_row[k] + (int(px) - boxes[k, 0]) * boxes[k, 3] + int(py) - boxes[k, 1], s
-                ]
+                row = first_row[k] + (int(px) - boxes[k, 0]) * boxes[k, 3] + int(py) - boxes[k, 1]
+                held[s] = flat[row, s]
+                if unknown is not None:
+                    lost[s] = unknown[row, s]
             seen[v] += found
             here = held
             if index.shape[0] > 0:
@@ -187,6 +224,8 @@ def gather_exact(  # type: ignore[no-untyped-def]
                     for q in range(4):
                         value += weight[k, s, q] * np.float32(held[index[k, s, q]])
                     turned[s] = value
+            if unknown is not None:
+                _mark_unknown(n_unknown[v], here, lost, index, weight, k)
             for s in range(n_pairs):
                 is_lit = here[s] > limit
                 lit[v, s] += is_lit
@@ -196,7 +235,7 @@ def gather_exact(  # type: ignore[no-untyped-def]
                     sums[v, s] += here[s]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
     """Lower pixel of the four around the projection of a point, and its distance from it."""
     px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0]
@@ -205,20 +244,20 @@ def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
     return ix, iy, np.float32(px - ix), np.float32(py - iy)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _pixel(corner, ix, iy, shape):  # type: ignore[no-untyped-def]
     """Number of one of the four pixels from the lower one on; -1 outside the detector."""
     i, j = ix + (corner >> 1), iy + (corner & 1)
     return i * shape[1] + j if 0 <= i < shape[0] and 0 <= j < shape[1] else -1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _share(corner, fx, fy, one):  # type: ignore[no-untyped-def]
     """What falls on that pixel of a point fx, fy beyond the lower one; in the precision of `one`."""
     return (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights):  # type: ignore[no-untyped-def]
     """Rows and weights of the active pixels around the projection of voxel v; returns how many.
 
@@ -238,7 +277,7 @@ def four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights):  # type: ign
     return n
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def scatter_bilinear(maps, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
     """image[row(u)] += sum over voxels of P[u, v] maps[v]; maps (n_voxels, n), image (n_rows, n)."""
     rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
@@ -250,7 +289,7 @@ def scatter_bilinear(maps, xyz, matrix, shift, shape, row_of, image):  # type: i
                 target[s] += weight * source[s]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def gather_bilinear(image, xyz, matrix, shift, shape, row_of, maps):  # type: ignore[no-untyped-def]
     """maps[v] += sum over pixels of P[u, v] image[row(u)]: the adjoint of `scatter_bilinear`."""
     rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
@@ -262,7 +301,7 @@ def gather_bilinear(image, xyz, matrix, shift, shape, row_of, maps):  # type: ig
                 target[s] += weight * source[s]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def mark_pixels(xyz, matrix, shift, shape, hit, cover):  # type: ignore[no-untyped-def]
     """Mark the pixels (n_x * n_y) that the voxels hit; cover (n_voxels,) is their weight on the detector."""
     for v in range(xyz.shape[0]):
@@ -276,7 +315,7 @@ def mark_pixels(xyz, matrix, shift, shape, hit, cover):  # type: ignore[no-untyp
         cover[v] = total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def tilt_moments(sums, tilt1, tilt2, out, brightest):  # type: ignore[no-untyped-def]
     """Total, means and standard deviations of each tilt map: out (n_voxels, 5); brightest (n_voxels,).
 

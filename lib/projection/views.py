@@ -115,11 +115,16 @@ def project(views: Views, points_um: Array) -> Array:
 
 @dataclass
 class PixelSet:
-    """The tilt maps of the pixels in the boxes of some omegas; see `kernels` for the layout."""
+    """The tilt maps of the pixels in the boxes of some omegas; see `kernels` for the layout.
+
+    unknown, like flat, is true where nothing was measured at a pixel, and flat is zero there; None where all
+    of them were.
+    """
 
     flat: NDArray[Any]
     boxes: NDArray[np.int64]
     first_row: NDArray[np.int64]
+    unknown: NDArray[np.bool_] | None = None
 
 
 def kernel_arguments(views: Views, pixels: PixelSet, block: Block) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..checks.trust import Checks
 from ..errors import Recon3DError
+from ..parallel.claim import refuse_if_claimed
 from ..parallel.crew import ALONE, Crew
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
@@ -38,6 +39,12 @@ def check_folder(folder: Path) -> None:
             raise Recon3DError(folder / name, "is a folder; remove it or choose another output")
     if not os.access(folder, os.W_OK):
         raise Recon3DError(folder, "cannot be written; choose another folder with the key output")
+    refuse_if_claimed(claimed_file(folder))
+
+
+def claimed_file(folder: Path) -> Path:
+    """The file of a result that stands for all of them, where two runs must not write at once."""
+    return folder / RESULT_FILES[1]
 
 
 def write(
@@ -54,7 +61,7 @@ def write(
 
     folder = setting.params.folder
     names = result_files(report)
-    temporary = [folder / f".{name}.part" for name in names]
+    temporary = [folder / f".{name}.part" for name in RESULT_FILES]
     try:
         _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
         grain = describe(setting, result, checks, crew)
@@ -63,7 +70,7 @@ def write(
             from . import report as page
 
             page.write(temporary[2], setting, result._replace(fields=dict(grain.fields)), checks, lines)
-        for part, name in zip(temporary, names, strict=True):
+        for part, name in zip(temporary, names, strict=False):
             part.replace(folder / name)
         for name in set(RESULT_FILES) - set(names):  # of another result
             (folder / name).unlink(missing_ok=True)

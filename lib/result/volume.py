@@ -17,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from ..frames.hdf5_file import open_hdf5
 from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_value, from_keys
+from ..parallel.claim import claimed
+from ..parallel.communicator import SerialComm
 from ..parallel.crew import ALONE, Crew, Job
 from ..physics.colours import colour_range, orientation_rgb
 from ..version import __version__
@@ -84,11 +87,12 @@ class Volume:
     def save(self, path: str | Path) -> None:
         """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""
         part = Path(path).with_name(f".{Path(path).name}.part")
-        try:
-            write(part, self)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with claimed(Path(path), SerialComm()):
+            try:
+                write(part, self)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
     def _colour_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
         return colour_range(self.fields["tilt1"], self.fields["tilt2"], self.mask)
@@ -97,7 +101,7 @@ class Volume:
 def read(path: str | Path) -> Volume:
     """The grain of a file that `write` wrote. Raises Recon3DError."""
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             return _read(file, str(path))
     except FileNotFoundError:
         raise Recon3DError(path, "no such file; recon3d.py makes grain.vtkhdf") from None
@@ -128,7 +132,7 @@ def _read(file: h5py.File, where: str) -> Volume:
 def write(path: Path, volume: Volume, crew: Crew = ALONE) -> None:
     """Write the file (not atomic: give a temporary name and rename); the same bytes with any crew."""
     center, radius = volume._colour_range()
-    with h5py.File(path, "w") as file:
+    with open_hdf5(path, "w") as file:
         vtk = file.create_group("VTKHDF")
         vtk.attrs["Version"] = np.array(_VTKHDF_VERSION, dtype="i8")
         vtk.attrs["Type"] = np.bytes_("ImageData")

@@ -1,4 +1,7 @@
-"""The frames of an array above its dark level, taken off on reading: cut at zero where the array was."""
+"""The frames of an array as they are read: with its gaps, and above its dark level.
+
+The level is taken off on reading, cut at zero where the array was.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,28 @@ class Frames(Protocol):
         """Fill `out` (x, n_y) with the pixels of one position from column first_x on."""
 
 
+class FramesWithGaps:
+    """Frames of integers as float32, NaN at pixels (n_x, n_y) that were not measured at all."""
+
+    def __init__(self, frames: Frames, gaps: NDArray[np.bool_], dtype: np.dtype[Any]) -> None:
+        self._frames, self._gaps, self._dtype = frames, gaps, dtype
+
+    def __enter__(self) -> FramesWithGaps:
+        self._frames.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Close the array."""
+        self._frames.__exit__(kind, error, trace)
+
+    def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
+        """Fill `out` (x, n_y) with the counts of one position from column first_x on."""
+        stored = np.empty(out.shape, dtype=self._dtype)
+        self._frames.read_columns(index, first_x, stored)
+        np.copyto(out, stored)
+        np.copyto(out, np.nan, where=self._gaps[first_x : first_x + out.shape[0]])
+
+
 class FramesAbove:
     """The frames of an array above its dark level."""
 
@@ -41,6 +66,8 @@ class FramesAbove:
     def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
         """Fill `out` (x, n_y) with the counts above the level of one position from column first_x on."""
         self._frames.read_columns(index, first_x, out)
+        if out.dtype.kind == "f":  # what is no number stays none when it is cut at zero
+            np.copyto(out, np.nan, where=np.isneginf(out))
         if index[2] != self._omega:
             self._omega, self._image = int(index[2]), self._level.at(int(index[2]), out.dtype)
         level = self._image[first_x : first_x + out.shape[0]]

@@ -14,7 +14,7 @@ from ..parallel.progress import Progress
 from ..physics.noise import Dark
 from . import alignment
 from .alignment import Alignment
-from .bands import Bands
+from .bands import Bands, filled_in
 from .measurement import Measurement
 from .setting import Setting, find_dark
 from .spots import Spot, find_spots
@@ -55,7 +55,7 @@ def look(measurement: Measurement, dark: Dark, comm: Comm, *, quiet: bool = Fals
         for k in mine:
             n_measured = int(measurement.measured(k).sum())
             background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.variance))
-            found.append(find_spots(bands.total(k), background, sigma))
+            found.append(find_spots(filled_in(bands.total(k)), background, sigma))
             progress.advance()
             check_alarm(comm)
     return [spots for part in collect_everywhere(comm, found) for spots in part]

@@ -8,7 +8,7 @@ omega as it lies in the file.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,29 @@ from .store import Scan
 
 _TILE_BYTES = 2 << 20  # read before it is transposed; fits into the caches
 
+Marks = NDArray[np.bool_] | None  # of what is unknown; None for nothing
+
+
+class OverTilts(NamedTuple):
+    """The pixels (n_x, n_y) of an omega over its measured tilts: the largest value, and the sum.
+
+    Of a pixel that is unknown at some tilts, n_unknown of them, the sum is that of the others, scaled up; one
+    that is at all of them has zero for the largest value and NaN for the sum. n_unknown is None where all
+    pixels are known; what was not asked for is zero.
+    """
+
+    most: NDArray[Any]
+    total: NDArray[np.float32]
+    n_unknown: NDArray[np.int64] | None = None
+
 
 class Bands:
     """Reads tilt maps of a scan. Use in `with`.
 
     omega_index (n,) are the omegas in use, numbered 0 .. n - 1 in what follows. turns, one per omega or
     none, take each map into the sample frame. Where binarize_above is a number, a map says where its
-    values are above it (uint8). Positions that were not measured read as zero; `unknown` is what pixels
-    read as that were not, and are no number in the array.
+    values are above it (uint8). Positions that were not measured read as zero, with a mark, and so do pixels
+    that are no number in the array. Where `unknown` is NaN, nothing is marked and these pixels are NaN.
     """
 
     def __init__(
@@ -68,21 +83,41 @@ class Bands:
         n_pixels = boxes[:, 2] * boxes[:, 3]
         first_row = np.concatenate([[0], np.cumsum(n_pixels)[:-1]]).astype(np.int64)
         flat = np.empty((int(n_pixels.sum()), self.n_pairs), dtype=self.dtype)
+        unknown: Marks = None
         for k, number in enumerate(range(*part.indices(self.omega_index.size))):
             if n_pixels[k] > 0:
-                self._load_omega(number, boxes[k], flat[first_row[k] : first_row[k] + n_pixels[k]])
-        return PixelSet(flat, boxes, first_row)
+                rows = slice(first_row[k], first_row[k] + n_pixels[k])
+                for place, marks in self._load_omega(number, boxes[k], flat[rows]):
+                    unknown = np.zeros(flat.shape, dtype=np.bool_) if unknown is None else unknown
+                    unknown[rows][place] = marks
+        return PixelSet(flat, boxes, first_row, unknown)
 
-    def _load_omega(self, number: int, box: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Fill rows (n_pixels, n_pairs) with one omega's pixels of the box (x0, y0, n_x, n_y)."""
+    def _load_omega(
+        self, number: int, box: NDArray[np.int64], rows: NDArray[Any]
+    ) -> list[tuple[slice, NDArray[np.bool_]]]:
+        """Fill rows (n_pixels, n_pairs) with one omega's pixels of the box (x0, y0, n_x, n_y).
+
+        Returns which of them are unknown, by parts of the rows, where any are and read as zero.
+        """
         x0, y0, n_x, n_y = (int(v) for v in box)
         column_bytes = self.n_pairs * self.scan.shape[4] * self.scan.dtype.itemsize
+        marked = []
         for columns in blocks_of_at_most(range(n_x), _TILE_BYTES // column_bytes):
-            frames = self._read(self.omega_index[number], x0 + columns.start, len(columns))
-            self._convert(frames, number, y0, n_y, rows[columns.start * n_y : columns.stop * n_y])
+            frames, lost = self._read(self.omega_index[number], x0 + columns.start, len(columns))
+            place = slice(columns.start * n_y, columns.stop * n_y)
+            self._convert(frames, number, y0, n_y, rows[place])
+            if lost is not None:
+                marks = lost[:, :, y0 : y0 + n_y].reshape(self.n_pairs, -1).T
+                marks = self.turns[number].leans_on(marks) if self.turns else marks
+                rows[place][marks] = 0
+                marked.append((place, marks))
+        return marked
 
-    def _read(self, omega: int, x0: int, n_x: int) -> NDArray[Any]:
-        """All tilts (n_pairs, n_x, n_y) of some columns of one omega; valid until the next call."""
+    def _read(self, omega: int, x0: int, n_x: int) -> tuple[NDArray[Any], Marks]:
+        """All tilts (n_pairs, n_x, n_y) of some columns of one omega, valid until the next call.
+
+        And which of the values are unknown and read as zero, if any are.
+        """
         shape = (self.n_pairs, n_x, self.scan.shape[4])
         if self._tile.size < np.prod(shape):
             self._tile = np.empty(int(np.prod(shape)), dtype=self.scan.dtype)
@@ -95,9 +130,16 @@ class Bands:
             else:
                 frames[s] = 0
         frames = frames if frames.dtype.isnative else frames.astype(self._native)
+        lost: Marks = None
         if frames.dtype.kind == "f" and not (known := np.isfinite(frames)).all():
-            frames[~known] = self.unknown
-        return frames
+            lost = ~known
+            frames[lost] = self.unknown
+        if np.isnan(self.unknown):
+            return frames, None
+        if not measured.all():
+            lost = np.zeros(shape, dtype=np.bool_) if lost is None else lost
+            lost[~measured] = True
+        return frames, lost
 
     def _convert(self, frames: NDArray[Any], number: int, y0: int, n_y: int, rows: NDArray[Any]) -> None:
         """Frames (n_pairs, n_x, n_y_all) to rows (n_x * n_y, n_pairs) as `load` gives them."""
@@ -114,17 +156,11 @@ class Bands:
             rows[:] = values > self.binarize_above
 
     def total(self, number: int) -> NDArray[np.float32]:
-        """The sum (n_x, n_y) over the measured tilts of one omega."""
-        return self.brightest_and_total(number, brightest=False)[1]
+        """The sum (n_x, n_y) over the measured tilts of one omega, NaN where a pixel is unknown at all."""
+        return self.over_tilts(number, brightest=False).total
 
-    def brightest_and_total(
-        self, number: int, *, brightest: bool = True, total: bool = True
-    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """The largest value and the sum of each pixel (n_x, n_y) over the measured tilts of one omega.
-
-        Zeros for what is not wanted. Of a pixel that is unknown at some tilts the sum is that of the others,
-        scaled up; one that is at all of them is like the nearest that is not.
-        """
+    def over_tilts(self, number: int, *, brightest: bool = True, total: bool = True) -> OverTilts:
+        """The largest value and the sum of each pixel over the measured tilts of one omega."""
         omega, shape = self.omega_index[number], self.scan.shape[3:]
         frame = np.empty(shape, dtype=self.scan.dtype)
         most, light = np.zeros(shape, dtype=self._native), np.zeros(shape, dtype=np.float32)
@@ -139,8 +175,18 @@ class Bands:
             if brightest:
                 np.maximum(most, frame, out=most)
         if n_unknown.any():
-            light *= len(places) / np.maximum(len(places) - n_unknown, 1).astype(np.float32)
-            lost = n_unknown == len(places)
-            nearest = tuple(ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True))
-            most, light = most[nearest], light[nearest]
-        return most, light
+            n_known = (len(places) - n_unknown).astype(np.float32)
+            light *= len(places) / np.where(n_known > 0, n_known, np.float32(np.nan))
+            return OverTilts(most, light, n_unknown)
+        return OverTilts(most, light)
+
+
+def filled_in(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image (n_x, n_y) with the nearest pixel that is known for those that are NaN; zero without any."""
+    lost = np.isnan(image)
+    if not lost.any():
+        return image
+    if lost.all():
+        return np.zeros_like(image)
+    nearest = ndimage.distance_transform_edt(lost, return_distances=False, return_indices=True)
+    return image[tuple(nearest)]

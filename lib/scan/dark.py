@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ _COLUMNS = 8  # of each frame, whose sum tells how dark it is
 _FEWEST_TILTS = 7  # pairs, of which some can be dark
 _FEWEST_OMEGAS = 12  # at which what shines moves, and what is dark does not
 _SAMPLE = 64  # frames, spread over the scan
+_NEARLY_ALL = 0.9  # of the pixels that were not measured, which are gaps
 _BRIGHT = 99.9  # percentile of the pixels of these frames
 
 
@@ -30,7 +32,8 @@ def given_level(scan: Scan, counts: tuple[float, ...]) -> DarkLevel | None:
     if not any(counts):
         return None
     of_omega = np.broadcast_to(np.asarray(counts, dtype=np.float32), (n_omega,))
-    return DarkLevel(np.zeros(scan.shape[3:], np.float32), of_omega.copy(), 0.0, scan.dtype.kind == "i")
+    signed = (scan.stored or scan.dtype).kind == "i"
+    return DarkLevel(np.zeros(scan.shape[3:], np.float32), of_omega.copy(), 0.0, signed)
 
 
 def sample_frames(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
@@ -53,11 +56,33 @@ def sample_values(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     return frames if known.all() else frames[known]
 
 
-def unknown_pixels(scan: Scan) -> list[str]:
-    """A warning where pixels of the array are no numbers, from some of its frames."""
-    if scan.dtype.kind != "f" or not scan.measured.any():
+def with_gaps(scan: Scan) -> tuple[Scan, list[str]]:
+    """A scan of integers with the gaps of the detector told from dark pixels, and a warning if they are not.
+
+    getdata.py counts the pixels that were not measured (`unmeasured_pixels`, of all frames), but integers
+    have no place for them: they are 0. Those of a gap are in every frame; where some frames show no more
+    of such pixels than were counted, these are the gaps.
+    """
+    n_lost = scan.info.get("unmeasured_pixels", 0)
+    if scan.dtype.kind == "f" or not isinstance(n_lost, int) or n_lost <= 0 or not scan.measured.any():
+        return scan, []
+    gaps = np.logical_not(sample_frames(scan, np.arange(scan.shape[2])).any(axis=0))
+    n_found = int(gaps.sum()) * int(scan.measured.sum())
+    if 0 < n_found <= n_lost:
+        scan = scan.with_gaps(gaps)
+        if n_found > _NEARLY_ALL * n_lost:
+            return scan, []
+    return scan, [
+        f"{n_lost} pixels were not measured (detector gaps, dead pixels) and are 0 in {ARRAY}, where not all "
+        "of them can be told from dark ones: make the array again with --dtype float32"
+    ]
+
+
+def unknown_pixels(scan: Scan, omegas: NDArray[np.int64]) -> list[str]:
+    """A warning where pixels of the array are no numbers, from some of its frames at omegas in use."""
+    if scan.dtype.kind != "f":
         return []
-    share = 1.0 - float(np.isfinite(sample_frames(scan, np.arange(scan.shape[2]))).mean())
+    share = 1.0 - float(np.isfinite(sample_frames(scan, omegas)).mean())
     if share == 0.0:
         return []
     return [
@@ -66,16 +91,19 @@ def unknown_pixels(scan: Scan) -> list[str]:
     ]
 
 
-def find_level(scan: Scan, omegas: NDArray[np.int64]) -> tuple[Estimate, float]:
+def find_level(
+    scan: Scan, omegas: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+) -> tuple[Estimate, float]:
     """The dark level of an array, found at some of its omegas; and the counts of bright pixels above it.
 
-    Some frames decide whether a closer look is worth while.
+    Some frames decide whether a closer look is worth while. totals (n_tilt1, n_tilt2, n_omega) are those
+    of `column_total` of each frame, where they are known already.
     """
     sample = filled(sample_frames(scan, omegas))
     found = Estimate(None)
     enough = scan.shape[0] * scan.shape[1] >= _FEWEST_TILTS and omegas.size >= _FEWEST_OMEGAS
     if enough and worth_a_look(sample):
-        found = _look(scan, omegas, signed=bool((sample < 0).any()))
+        found = _look(scan, omegas, totals, signed=bool((sample < 0).any()))
     level = found.level
     if level is not None:  # of all omegas of the array
         of_omega = np.zeros(scan.shape[2], dtype=np.float32)
@@ -93,10 +121,12 @@ def filled(frames: NDArray[Any]) -> NDArray[Any]:
     return frames
 
 
-def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
+def _look(
+    scan: Scan, omegas: NDArray[np.int64], totals: NDArray[np.float64] | None, *, signed: bool
+) -> Estimate:
     """The level as the darkest frames of every omega show it."""
     with scan.open() as array:
-        chosen = [_darkest(scan, array, omega) for omega in omegas.tolist()]
+        chosen = [_darkest(scan, array, omega, totals) for omega in omegas.tolist()]
 
         def frames_of(k: int) -> Image:
             frames = np.empty((len(chosen[k]), *scan.shape[3:]), dtype=scan.dtype)
@@ -107,19 +137,44 @@ def _look(scan: Scan, omegas: NDArray[np.int64], *, signed: bool) -> Estimate:
         return estimate(frames_of, omegas.size, scan.shape[3:], signed=signed)
 
 
-def _darkest(scan: Scan, array: Frames, omega: int) -> NDArray[np.int64]:
+def _darkest(scan: Scan, array: Frames, omega: int, totals: NDArray[np.float64] | None) -> NDArray[np.int64]:
     """The pairs of tilts (n, 2) of the darkest frames of an omega, by some of their columns."""
     pairs = np.argwhere(scan.measured[:, :, omega])
-    n_x, n_y = scan.shape[3:]
-    some = np.unique(((np.arange(_COLUMNS) + 0.5) / _COLUMNS * n_x).astype(int)).tolist()
-    columns = np.empty((len(some), 1, n_y), dtype=scan.dtype)
-    totals = np.zeros(len(pairs))
-    for number, (i, j) in enumerate(pairs.tolist()):
-        for x, column in zip(some, columns, strict=True):
-            array.read_columns((i, j, omega), x, column)
-        totals[number] = np.nansum(columns, dtype=np.float64)
+    if totals is None:
+        sums = np.array([_read_total(scan, array, (i, j, omega)) for i, j in pairs.tolist()])
+    else:
+        sums = totals[pairs[:, 0], pairs[:, 1], omega]
     n = min(max(len(pairs) // _SHARE_OF_TILTS, _FEWEST), _MOST, len(pairs))
-    return pairs[np.argsort(totals, kind="stable")[:n]]
+    return pairs[np.argsort(sums, kind="stable")[:n]]
+
+
+def _read_total(scan: Scan, array: Frames, index: tuple[int, int, int]) -> float:
+    """The `column_total` of a frame that is on disk: the other columns are not read."""
+    n_x, n_y = scan.shape[3:]
+    some = _sampled_columns(n_x)
+    columns = np.empty((some.size, n_y), dtype=scan.dtype)
+    for x, column in zip(some.tolist(), columns, strict=True):
+        array.read_columns(index, x, column[None])
+    return _total(columns)
+
+
+@lru_cache
+def _sampled_columns(n_x: int) -> NDArray[np.int64]:
+    """The columns of a frame that tell how dark it is."""
+    return np.unique(((np.arange(_COLUMNS) + 0.5) / _COLUMNS * n_x).astype(np.int64))
+
+
+def column_total(frame: NDArray[Any]) -> float:
+    """How dark a frame (n_x, n_y) is: the sum of some of its columns, unknown pixels like the others."""
+    return _total(frame[_sampled_columns(frame.shape[0])])
+
+
+def _total(columns: NDArray[Any]) -> float:
+    if columns.dtype.kind != "f":
+        return float(columns.sum(dtype=np.float64))
+    known = np.isfinite(columns)
+    share = float(known.mean())
+    return float(columns.sum(dtype=np.float64, where=known)) / share if share else np.inf
 
 
 def warnings_of(found: Estimate, signal: float) -> list[str]:

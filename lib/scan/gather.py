@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..parallel.communicator import Comm
 from ..parallel.messages import receive_array, send_array
 from ..projection.projector import Projector
-from .hull import Hull, layers_of
+from .hull import Hull, layers_of, upper_bound
 
 Array = NDArray[np.float64]
 
@@ -82,22 +82,33 @@ def gather_field(
 
 
 def gather_completeness(projector: Projector, hull: Hull, n_omega: int, comm: Comm) -> Array | None:
-    """The share of the omegas at which any pair is lit, (n_x, n_y, n_z), on rank 0. Collective."""
+    """The upper bound of completeness (n_x, n_y, n_z) that the first look knows, on rank 0. Collective."""
+    counts = _gather_layers(projector, hull.counts, comm)
+    unseen = None if hull.unseen is None else _gather_layers(projector, hull.unseen, comm)
     if comm.rank != 0:
-        send_array(comm, hull.counts, dest=0)
         return None
-    whole = np.empty(projector.volume.shape)
+    return upper_bound(counts, unseen, n_omega, hull.lacking).reshape(projector.volume.shape)
+
+
+def _gather_layers(projector: Projector, mine: NDArray[np.int32], comm: Comm) -> NDArray[np.int32]:
+    """The counts of all layers on rank 0, flat in C order of (x, y, z); nothing elsewhere.
+
+    mine (n_layers, n_in_layer) are those of the layers that this rank looked at.
+    """
+    if comm.rank != 0:
+        send_array(comm, mine, dest=0)
+        return np.empty(0, dtype=np.int32)
+    whole = np.empty(projector.volume.shape, dtype=np.int32)
     by_layer = _by_layer(whole, projector)
     for rank, layers in enumerate(layers_of(projector, comm)):
-        counts = hull.counts
+        counts = mine
         if rank > 0:
-            counts = np.empty((len(layers), hull.n_in_layer), dtype=np.int32)
+            counts = np.empty((len(layers), projector.n_in_layer), dtype=np.int32)
             receive_array(comm, counts, source=rank)
-        shape = (len(layers), *by_layer.shape[1:])
-        np.divide(counts.reshape(shape), n_omega, out=by_layer[layers.start : layers.stop])
-    return whole
+        by_layer[layers.start : layers.stop] = counts.reshape(len(layers), *by_layer.shape[1:])
+    return whole.ravel()
 
 
-def _by_layer(volume: Array, projector: Projector) -> Array:
+def _by_layer(volume: NDArray[Any], projector: Projector) -> NDArray[Any]:
     """The same volume, its layers along the rotation axis first."""
     return np.moveaxis(volume, projector.axis, 0)

@@ -125,6 +125,20 @@ class Measurement:
         """Which tilt pairs (n_pairs,) were measured at the k-th omega in use."""
         return self.scan.measured[:, :, self.omega_index[k]].ravel()
 
+    @property
+    def share_of_frames(self) -> Array:
+        """How many frames every omega (n_omega,) has, as a share of the most that any has."""
+        n_frames = self.scan.measured[:, :, self.omega_index].sum(axis=(0, 1))
+        return np.asarray(n_frames / n_frames.max())
+
+    @property
+    def lacking(self) -> NDArray[np.bool_]:
+        """Which pairs of the maps, turned where they are, were not measured: (n_omega, n_pairs)."""
+        missing = ~np.moveaxis(self.scan.measured, 2, 0)[self.omega_index].reshape(self.n_omega, -1)
+        if not self.turns or not missing.any():
+            return missing
+        return np.stack([turn.leans_on(lost) for turn, lost in zip(self.turns, missing, strict=True)])
+
     def scanned(self, k: int) -> NDArray[np.bool_]:
         """Which scanned positions (n_scanned,) were wholly measured at the k-th omega in use."""
         return np.asarray(self.put_together(self.measured(k)) == self.n_summed)

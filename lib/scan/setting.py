@@ -44,7 +44,8 @@ class Setting:
 
     params is what was said, measurement what was scanned, projector how it projects. threshold is in counts;
     alignment the fit that the rotation axis or drift come from, if they do. totals, where they are
-    wanted later, are the images of all tilts that this rank has met so far, by number of omega.
+    wanted later, are the images of all tilts that this rank has met so far, by number of omega; NaN where a
+    pixel was not measured at all.
     """
 
     params: Parameters
@@ -76,7 +77,8 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
     """Read everything but the pixels, if no scan is given, and work out what holds for the whole run."""
     scan = scan or store.read_scan(Path(params.path))
     omegas = _omegas_in_use(params, scan)
-    warnings = dark.unknown_pixels(scan)
+    scan, warnings = dark.with_gaps(scan)
+    warnings += dark.unknown_pixels(scan, omegas)
     if params.background is not None:
         scan = replace(scan, dark=dark.given_level(scan, params.background))
     else:

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Recon3DError
 from ..physics.dark import DarkLevel
-from .above import Frames, FramesAbove
+from .above import Frames, FramesAbove, FramesWithGaps
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
@@ -56,6 +56,15 @@ def _reserve(path: Path, handle: int, n_bytes: int) -> None:
     if fallocate(handle, 0, 0, n_bytes) and ctypes.get_errno() in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         reason = os.strerror(ctypes.get_errno())
         raise Recon3DError(path, f"cannot be made ({reason}); the array needs {n_bytes / 1e9:.3g} GB")
+
+
+def check_room(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """How many bytes an array takes. Raises Recon3DError where there is no room for them in a folder."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if n_bytes > free:
+        raise Recon3DError(folder, f"{free / 1e9:.3g} GB are free, the array needs {n_bytes / 1e9:.3g} GB")
+    return n_bytes
 
 
 class ArrayFile:
@@ -96,12 +105,7 @@ class ArrayFile:
     @classmethod
     def create(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Make the file, all zeros, without writing them; raises Recon3DError on a full disk or a quota."""
-        n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        free = shutil.disk_usage(path.parent).free
-        if n_bytes > free:
-            raise Recon3DError(
-                path.parent, f"{free / 1e9:.3g} GB are free, the array needs {n_bytes / 1e9:.3g} GB"
-            )
+        n_bytes = check_room(path.parent, shape, dtype)
         with path.open("wb") as stream:
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
@@ -161,7 +165,9 @@ class Scan:
 
     shape = (n_tilt1, n_tilt2, n_omega, n_x, n_y); axes float64 degrees, ascending; measured bool
     (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty. pixels is the array itself where that is
-    in memory, or None; dark is the level that is taken off on reading.
+    in memory, or None; dark is the level that is taken off on reading. dtype is that of the pixels as they
+    are read: float32 where the array holds integers (`stored`), of which those in `gaps` (n_x, n_y), 0 in
+    the array, read as NaN.
     """
 
     folder: Path  # names the scan in messages
@@ -174,10 +180,18 @@ class Scan:
     info: dict[str, Any] = field(default_factory=dict)
     pixels: NDArray[Any] | None = None
     dark: DarkLevel | None = None
+    gaps: NDArray[np.bool_] | None = None
+    stored: np.dtype[Any] | None = None
+
+    def with_gaps(self, gaps: NDArray[np.bool_]) -> Scan:
+        """The scan of integers, some pixels (n_x, n_y) of which were not measured."""
+        return replace(self, dtype=np.dtype(np.float32), gaps=gaps, stored=self.dtype)
 
     def open(self) -> Frames:
         """The pixels above the dark level, to be read in pieces. Use in `with`."""
         frames: Frames = ArrayFile(self.folder / ARRAY) if self.pixels is None else ArrayInMemory(self.pixels)
+        if self.gaps is not None and self.stored is not None:
+            frames = FramesWithGaps(frames, self.gaps, self.stored)
         return frames if self.dark is None else FramesAbove(frames, self.dark)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
+from ..frames.hdf5_file import open_hdf5
 from ..getdata.motors import NONE
 from ..initfile.parameters import Parameters
 from ..parallel.communicator import Comm, together
@@ -106,7 +107,7 @@ class LimaFiles:
     def _start_file(self, shape: tuple[int, ...]) -> None:
         self.close()
         name = f"{self._scan}/{CAMERA}_{len(self.files):04d}.h5"
-        self._file = file = h5py.File(self._folder / name, "w")
+        self._file = file = open_hdf5(self._folder / name, "w")
         self._data = file.create_dataset(
             _PLACE, (0, *shape), np.uint16, maxshape=(None, *shape), chunks=(1, *shape),
             **hdf5plugin.Bitshuffle(),
@@ -126,7 +127,7 @@ def _write_master(
 ) -> None:
     params = simulation.params
     command = _command(simulation)
-    with h5py.File(path, "w") as root:
+    with open_hdf5(path, "w") as root:
         root.attrs["NX_class"] = "NXroot"
         if darks:
             count = f"loopscan {sum(n for _, n in darks)} {params.sim_exposure:g}"

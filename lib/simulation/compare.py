@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..errors import Recon3DError
 from ..initfile.parameters import Parameters
 from ..page import pictures
+from ..parallel.claim import claimed
+from ..parallel.communicator import SerialComm
 from ..physics.geometry import voxel_axis
 from ..physics.strain import strain_per_degree
 
@@ -52,7 +54,8 @@ def run(params: Parameters) -> list[str]:
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     axes = [voxel_axis(*axis) for axis in grid]
     path = params.folder / "slices.png"
-    pictures.draw_slices(path, axes, (found, mask), (true, true_mask), result[..., 2])
+    with claimed(path, SerialComm()):
+        pictures.draw_slices(path, axes, (found, mask), (true, true_mask), result[..., 2])
     lines = [str(path), f"shape        Dice {dice(mask, true_mask):.3f}"]
     if facts["scan"] == "strain":
         both = mask & true_mask

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import Recon3DError
 from ..initfile.parameters import Parameters
+from ..parallel.claim import claimed, refuse_if_claimed
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.partition import block
 from ..parallel.progress import Progress
@@ -36,7 +37,12 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     with together(comm):
         if comm.rank == 0:
             _check(params, quiet)
-    simulation = prepare(params)
+    with claimed(_truth_path(params), comm):
+        return _write(prepare(params), comm, quiet=quiet)
+
+
+def _write(simulation: Simulation, comm: Comm, *, quiet: bool) -> list[str]:
+    params = simulation.params
     n_omega = simulation.axes_deg[2].size
     n_pairs = simulation.axes_deg[0].size * simulation.axes_deg[1].size
     mine = block(n_omega, comm.size, comm.rank)
@@ -55,7 +61,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             _write_truth(simulation)
     return [
         *lines,
-        str(_stem(params).with_name("truth.vtkhdf")),
+        str(_truth_path(params)),
         f"{n_omega * n_pairs} frames of {params.detx_size} x {params.detz_size} pixels, "
         f"tilts fixed in the {simulation.tilt_frame}, {simulation.points_um.shape[0]} points",
     ]
@@ -63,6 +69,10 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
 
 def _stem(params: Parameters) -> Path:
     return Path(params.stem or "")
+
+
+def _truth_path(params: Parameters) -> Path:
+    return _stem(params).parent / "truth.vtkhdf"
 
 
 def _files_of(params: Parameters) -> ModuleType:
@@ -82,6 +92,7 @@ def _check(params: Parameters, quiet: bool) -> None:
     if any(not name or name.split() != [name] for name in params.ang_types):
         raise Recon3DError("key ang_types", "motor names must be words without blanks")
     stem = _stem(params)
+    refuse_if_claimed(_truth_path(params))
     _files_of(params).check(params, stem)
     if stem.with_name("truth.npy").exists():
         raise Recon3DError(stem.with_name("truth.npy"), "exists; choose another folder for this scan")
@@ -123,7 +134,7 @@ def _write_truth(simulation: Simulation) -> None:
     position, dimension, steps = (np.array(column) for column in zip(*grid, strict=True))
     x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
     volume.write(
-        folder / "truth.vtkhdf",
+        _truth_path(params),
         volume.Volume(
             origin_um=position - dimension / 2,
             spacing_um=dimension / steps,

@@ -196,17 +196,38 @@ def read_map(frames: np.ndarray, pixels: list[tuple[int, int] | None]) -> np.nda
     return counts
 
 
+def turned_map(
+    counts: np.ndarray, known: np.ndarray, turn: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A map (n_1, n_2) on the sample-frame tilts; what leans on a value that is not known is not either."""
+    counts = np.where(known, counts, 0.0)
+    if turn is not None:
+        shape = counts.shape
+        counts = (turn @ counts.ravel()).reshape(shape)
+        known = ~((turn > 1e-3) @ ~known.ravel()).reshape(shape)
+    return np.where(known, counts, 0.0), known
+
+
+def counted(n_known: np.ndarray) -> np.ndarray:
+    """Omegas that count for each pair: at least half of the most that any was measured at."""
+    return np.maximum(n_known, n_known.max() / 2)
+
+
 def reconstruct(keys: dict[str, Any], scan: Scan) -> dict[str, np.ndarray]:
     """The fields of the volume, each (n_x, n_y, n_z), and `seen`: omegas at which a voxel is on the ROI.
 
     A voxel whose pixel is not often enough lit at any pair is ruled out: it has that share for its
-    completeness, and nothing else.
+    completeness, and nothing else. Where a frame or a pixel (NaN) was not measured, the omega does not
+    count for the pair.
     """
     n_1, n_2, _, *roi = scan.data.shape
     data = np.array(scan.data, dtype=np.float64)
-    if scan.measured is not None:
-        data = np.where(scan.measured[..., None, None], data, 0.0)
+    known = np.isfinite(data)
+    data[~known] = 0.0
+    frames = np.ones(data.shape[:3], dtype=bool) if scan.measured is None else scan.measured
+    data[~frames] = 0.0
     any_lit = data.max(axis=(0, 1)) > keys["threshold"]
+    all_known = (known | ~frames[..., None, None]).all(axis=(0, 1))
     middle = [(axis[0] + axis[-1]) / 2 for axis in (scan.tilt1, scan.tilt2)]
     zero = keys.get("tilt_zero", middle)
     relative = (scan.tilt1 - zero[0], scan.tilt2 - zero[1])
@@ -219,30 +240,44 @@ def reconstruct(keys: dict[str, Any], scan: Scan) -> dict[str, np.ndarray]:
     turns = {}
     if keys.get("tilt_frame", "sample") == "lab":
         turns = {k: turn_back_matrix(keys, relative, omega) for k, omega in omegas.items()}
+    missing = [~turned_map(frames[:, :, k] * 1.0, frames[:, :, k], turns.get(k))[1] for k in used]
+    lacking = np.sum(missing, axis=0).max()
     shape = tuple(keys["grain_steps"])
     names = ("tilt1", "tilt2", "tilt1_std", "tilt2_std", "completeness", "intensity", "seen")
     fields = {name: np.full(shape, np.nan) for name in names}
     for index, position in voxels(keys):
-        total, lit, seen, bound = np.zeros((n_1, n_2)), np.zeros((n_1, n_2)), 0, 0
+        total, lit, seen, bound, dark = np.zeros((n_1, n_2)), np.zeros((n_1, n_2)), 0, 0, 0
+        unknown = np.zeros((n_1, n_2))
         for k, omega in omegas.items():
             places = [project(keys, tuple(roi), position, omega, tuple(np.radians(t))) for t in tilts]
             pixels = [nearest_pixel(place, tuple(roi)) for place in places]
-            if all(pixel is None for pixel in pixels):
+            on_roi = [pixel for pixel in pixels if pixel is not None]
+            if any(any_lit[k, x, y] for x, y in on_roi):
+                bound += 1
+            elif all(all_known[k, x, y] for x, y in on_roi):
+                dark += 1
+            if not on_roi:
                 continue
-            counts = read_map(data[:, :, k], pixels)
-            if keys.get("tilt_frame", "sample") == "lab":
-                counts = (turns[k] @ counts.ravel()).reshape(n_1, n_2)
+            unmeasured = read_map(~known[:, :, k] | ~frames[:, :, k, None, None], pixels)
+            counts, its_known = turned_map(read_map(data[:, :, k], pixels), unmeasured == 0, turns.get(k))
             above = counts > keys["threshold"]
             total += above if keys.get("binarize", "false") == "true" else counts
             lit += above
-            bound += any(any_lit[k, pixel[0], pixel[1]] for pixel in pixels if pixel is not None)
+            unknown += ~its_known
             seen += 1
         fields["seen"][index] = seen
-        if bound / len(used) < keys["completeness_cutoff"]:
-            fields["completeness"][index] = bound / len(used)
+        most = min(bound / max(bound + dark - lacking, 1e-9), 1.0) if bound + dark > lacking else 1.0
+        if most < keys["completeness_cutoff"]:
+            fields["completeness"][index] = most
             continue
-        fields["completeness"][index] = lit.flat[total.argmax()] / len(used)
-        fields["intensity"][index] = total.sum() / seen if seen else np.nan
+        n_counted, n_used = counted(seen - unknown), counted(len(used) - unknown)
+        total = np.where(n_counted > 0, total * seen / np.maximum(n_counted, 1e-9), 0.0)
+        brightest = total.argmax()
+        if n_used.max() > 0:
+            fields["completeness"][index] = lit.flat[brightest] / n_used.flat[brightest]
+        else:
+            fields["completeness"][index] = 0.0
+        fields["intensity"][index] = total.sum() / seen if n_counted.max() > 0 else np.nan
         below = fields["completeness"][index] < keys["completeness_cutoff"]
         if total.sum() > 0 and not below:
             for name, axis, along in (("tilt1", scan.tilt1, 1), ("tilt2", scan.tilt2, 0)):

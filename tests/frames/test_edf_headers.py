@@ -9,6 +9,7 @@ import pytest
 
 from lib.errors import Recon3DError
 from lib.frames import edf
+from lib.frames.edf_header import MotorLists
 from tests.frames.edf_files import only_frame, simple_file
 from tests.frames.edf_scan import paired_lists
 
@@ -85,6 +86,16 @@ def test_a_motor_without_a_number_is_nan() -> None:
     assert motors["phi"] == 1
     assert motors["smx"] == 2e-3
     assert np.isnan([motors["chi"], motors["diffrx"]]).all()
+
+
+@pytest.mark.parametrize("names", ["phi chi mu omega", "phi chi phi omega", "phi phi phi phi"])
+def test_lists_are_read_alike_whatever_was_read_before(names: str) -> None:
+    lists = MotorLists()
+    for texts in ("1 2 3 4", "1 2 3 4", "9 2 3 5", "9 nan 3 5", "? 2 3.5 5", "1e-3 2 3.5 5"):
+        header = {"motor_mne": names, "motor_pos": texts}
+        np.testing.assert_equal(lists.read("f.edf", header), MotorLists().read("f.edf", header))
+    other = {"motor_mne": "mu", "motor_pos": "7"}
+    assert lists.read("f.edf", other) == {"mu": 7.0}
 
 
 def test_plain_keys_are_motors_where_there_are_no_lists() -> None:

@@ -8,7 +8,8 @@ import h5py
 import pytest
 
 from lib.errors import Recon3DError
-from lib.frames.catalog import parse_command, read_entry_facts
+from lib.frames.catalog import read_entry_facts
+from lib.frames.command import outline_of
 from lib.frames.entries import find_entries
 from tests.getdata.beamtime import beamtime, mosaicity, write_master
 
@@ -25,6 +26,13 @@ def test_ranges_patterns_and_titles(tmp_path: Path) -> None:
     assert names(path, "1.1, title:fscan mu*") == ["1.1", "2.1", "5.1", "8.1", "11.1"]
     assert names(path, "1?.1") == ["10.1", "11.1", "12.1"]
     assert names(path, "3.2") == ["3.2"]  # named, so its reader may say that it holds no frames
+
+
+def test_a_comma_in_a_title(tmp_path: Path) -> None:
+    entries = {f"{n}.1": {**mosaicity(0.0, n), "title": f"fscan(mu, {n}, 0.1, 12)"} for n in (1, 2, 3)}
+    path = write_master(tmp_path / "m.h5", entries)
+    assert names(path, r"title:fscan(mu\, 2\, *") == ["2.1"]
+    assert names(path, r"1.1, title:fscan(mu\, 2*") == ["1.1", "2.1"]
 
 
 def test_names_of_collection_masters(tmp_path: Path) -> None:
@@ -76,7 +84,9 @@ def test_entries_whose_links_are_broken_count(tmp_path: Path) -> None:
         ("fscan(mu, -0.15, 0.01, 31, 0.1)", "fscan", ("mu",), (0.01,)),
         ("dscan diffry -1 1 40 0.2", "dscan", ("diffry",), (0.05,)),
         ("amesh chi 0 1 10 diffry 2 4 5 0.1", "amesh", ("chi", "diffry"), (0.1, 0.4)),
-        ("a2scan chi 0 1 mu 0 1 10 0.1", "a2scan", ("chi", "mu"), (None, 0.1)),
+        ("a2scan chi 0 1 mu 0 1 10 0.1", "a2scan", ("chi", "mu"), (0.1, 0.1)),
+        ("zapline diffrz -0.1 0.11 7 1000", "zapline", ("diffrz",), (0.03,)),
+        ("lookupscan chi 0 1 10 pco_ff", "lookupscan", ("chi",), (None,)),
         ("loopscan 10 0.1", "loopscan", (), ()),
         ("ct 0.5 pco_ff", "ct", (), ()),
         ("timescan 0.1", "timescan", (), ()),
@@ -87,7 +97,7 @@ def test_entries_whose_links_are_broken_count(tmp_path: Path) -> None:
 def test_commands_in_titles(
     title: str, word: str, motors: tuple[str, ...], steps: tuple[float | None, ...]
 ) -> None:
-    found = parse_command(title, frozenset())
+    found = outline_of(title, {})
     assert (found.word, found.motors) == (word, motors)
     assert found.steps == pytest.approx(steps) if None not in steps else found.steps == steps
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.frames.catalog import parameters_of, text_of
 from lib.frames.command import of_parameters, of_title
 from lib.frames.positions import positions_of
 from tests.frames.bliss_entries import CHI, MU, N1, N2, PLACE, ROW, N, entry, parameters
@@ -22,7 +23,7 @@ FIXED = {"instrument/positioners/chi": CHI, "instrument/positioners/mu": 6.6}
 
 def stood(content: dict[str, Any], n_frames: int = N) -> Any:
     with entry({**FIXED, **content}) as group:
-        return positions_of(group, n_frames)
+        return positions_of(group, n_frames, text_of(group.get("title")), parameters_of(group))
 
 
 def jitter() -> np.ndarray:
@@ -186,3 +187,18 @@ def test_parameters_that_are_no_command() -> None:
     assert one is not None
     np.testing.assert_array_equal(one.steps("mu", 3), [0, 1, 2])
     assert N1 * N2 == N
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["zapimage mu 0 0.7 7 1000 chi 0 2 2", "zapimage mu 0 0.7 7 chi 0 2 2 1000"],
+    ids=["time of a pixel", "time at the end"],
+)
+def test_zap_scans_give_the_middle_of_each_pixel(title: str) -> None:
+    command = of_title(title)
+    assert command is not None
+    assert command.n_frames == 21
+    np.testing.assert_allclose(command.positions("mu", 21), np.tile(0.05 + 0.1 * np.arange(7), 3))  # type: ignore[arg-type]
+    np.testing.assert_allclose(command.positions("chi", 21), np.repeat([0.0, 1, 2], 7))  # type: ignore[arg-type]
+    assert of_title("zapline mu 0 0.7 0 1000") is None
+    assert of_title("zapimage mu 0 0.7 7 1000") is None

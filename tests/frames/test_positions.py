@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from lib.frames.catalog import parameters_of, text_of
 from lib.frames.positions import positions_of
 from tests.frames.bliss_entries import CHI, MU, N1, N2, N, entry, parameters
 
@@ -16,7 +17,7 @@ START = {"instrument/positioners/mu": 6.6, "instrument/positioners/chi": CHI}
 
 def stood(content: dict[str, Any], n_frames: int = N) -> Any:
     with entry(content) as group:
-        return positions_of(group, n_frames)
+        return positions_of(group, n_frames, text_of(group.get("title")), parameters_of(group))
 
 
 @pytest.mark.parametrize(

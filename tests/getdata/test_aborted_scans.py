@@ -50,13 +50,30 @@ def whole(folder: Path, camera: h5py.Group) -> None:
 
 
 def gather(
-    folder: Path, make: Any, *options: str, ranks: int = 1, run: Any = None, **motors: Any
+    folder: Path,
+    make: Any,
+    *options: str,
+    names: str = "*.1",
+    dark: Path | None = None,
+    ranks: int = 1,
+    run: Any = None,
+    **motors: Any,
 ) -> tuple[int, str]:
     """Write 1.1, which is whole, and 2.1; returns the exit code and, with ranks, what was printed."""
     with h5py.File(folder / "m.h5", "w") as root:
         write_entry(root, 0, whole)
         write_entry(root, 1, make, **motors)
-    arguments = [folder / "m.h5", "*.1", "-", "-", f"{W // 2},{H // 2}", f"{W},{H}", folder, "out", "--quiet"]
+    background = (dark, "*.1") if dark else ("-", "-")
+    arguments = [
+        folder / "m.h5",
+        names,
+        *background,
+        f"{W // 2},{H // 2}",
+        f"{W},{H}",
+        folder,
+        "out",
+        "--quiet",
+    ]
     command = [str(a) for a in (*arguments, "--no-report", *ROLES, *options)]
     if ranks == 1:
         return cli.getdata(command, SerialComm()), ""
@@ -188,19 +205,72 @@ def test_a_hole_is_an_error_that_skip_bad_leaves_out(
     assert any("skipped" in w and "2.1" in w for w in check(tmp_path, [i for i in range(N) if i not in lost]))
 
 
-@pytest.mark.parametrize(
-    "make",
-    [chunks(1, H, W, holes=tuple(range(N))), pieces(), pieces((0, N, 0))],
-    ids=["chunks", "unmapped", "lost"],
-)
-def test_an_entry_without_a_single_frame(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Any
+def no_frames(folder: Path, camera: h5py.Group) -> None:
+    camera.create_dataset("data", (0, H, W), np.uint16, maxshape=(None, H, W))
+
+
+NOTHING = {
+    "no chunk": chunks(1, H, W, holes=tuple(range(N))),
+    "not mapped": pieces(),
+    "no length": no_frames,
+}
+
+
+@pytest.mark.parametrize("names", ["*.1", "1.1,2.1"])
+@pytest.mark.parametrize("kind", list(NOTHING))
+def test_an_entry_that_was_aborted_before_its_first_frame_is_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, names: str
 ) -> None:
-    assert gather(tmp_path, make)[0] == 1
+    def make(folder: Path, camera: h5py.Group) -> None:
+        NOTHING[kind](folder, camera)
+        camera.file["2.1/title"] = "fscan2d chi -0.5 0.08 3 diffry 7 0.06 4 0.5 0.5"
+        camera.file["1.1/title"] = "fscan2d chi -0.5 0.08 3 diffry 7 0.06 4 0.5 0.5"
+
+    assert gather(tmp_path, make, names=names)[0] == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "2.1" in line]
+    assert "warning: left out" in said
+    assert "m.h5::2.1 (fscan2d chi -0.5 0.08 3 diffry 7 0.06 4 0.5 0.5), which is not measured: " in said
+    assert "aborted" in said
+    assert np.load(tmp_path / "out" / "measured.npy").shape == (N1, N2, 1)
+    _, use = json.loads((tmp_path / "out" / "getdata.json").read_text())["entries"]
+    assert use["not_measured"]
+
+
+@pytest.mark.parametrize("kind", list(NOTHING))
+def test_it_is_an_error_where_nothing_at_all_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    assert gather(tmp_path, NOTHING[kind], names="2.1")[0] == 1
+    error = capsys.readouterr().err
+    assert error.startswith("getdata: error: ")
+    assert "m.h5::2.1: " in error
+    assert "aborted" in error
+
+
+def test_ranks_agree_on_an_entry_without_frames(tmp_path: Path, run: Any) -> None:
+    code, printed = gather(tmp_path, NOTHING["no chunk"], ranks=3, run=run)
+    assert code == 0, printed
+    assert np.load(tmp_path / "out" / "measured.npy").shape == (N1, N2, 1)
+
+
+def test_an_aborted_background_is_left_out_beside_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(tmp_path / "dark.h5", "w") as root:
+        for k, make in enumerate((whole, NOTHING["no chunk"])):
+            make(tmp_path, root.create_group(f"{k + 1}.1/instrument/pco"))
+            root[f"{k + 1}.1/title"] = "loopscan 12 0.5"
+    assert gather(tmp_path, padded, "--overwrite", dark=tmp_path / "dark.h5")[0] == 0
+    assert "dark.h5::2.1 (loopscan 12 0.5), which is not measured: " in capsys.readouterr().err
+
+
+def test_a_scan_whose_files_are_all_missing_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gather(tmp_path, pieces((0, N, 0)))[0] == 1
     assert "m.h5::2.1: " in capsys.readouterr().err
-    assert gather(tmp_path, make, "--skip-bad")[0] == 0
-    measured = np.load(tmp_path / "out" / "measured.npy")
-    assert measured.shape == (N1, N2, 1)
+    assert gather(tmp_path, pieces((0, N, 0)), "--skip-bad")[0] == 0
+    assert np.load(tmp_path / "out" / "measured.npy").shape == (N1, N2, 1)
 
 
 def test_one_motor_that_breaks_off_is_no_end_of_the_scan(

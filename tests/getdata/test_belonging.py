@@ -264,7 +264,7 @@ def test_an_untitled_entry_that_cannot_be_read_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = {f"{k + 1}.1": mosaicity(10.0 * k, k, title=None) for k in range(3)}
-    entries["2.1"]["image"] = frames(1, 0)
+    entries["2.1"]["image"] = h5py.ExternalLink("gone.h5", "/entry_0000/data")
     path = write_master(tmp_path / "m.h5", entries)
     assert getdata(path, "*") == 1
     assert f"{path}::2.1" in capsys.readouterr().err.splitlines()[-1]

@@ -204,6 +204,22 @@ def test_the_order_of_the_frames_does_not_matter(seed: int) -> None:
         np.testing.assert_allclose(one.positions, other.positions, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("aborted", [0, 1, -1])
+@pytest.mark.parametrize("jitter", [0.0, 0.02])
+@pytest.mark.parametrize("keep", [1, 2, 3])
+@pytest.mark.parametrize(
+    "omega", [[0.0, 10.0], [0.0, 10, 20, 25], [0.0, 0.8, 1.6, 2.4, 3.2], [-90.0, -60, -50, 0]], ids=str
+)
+def test_an_omega_of_which_few_frames_were_taken_is_one_of_its_own(
+    omega: list[float], keep: int, jitter: float, aborted: int
+) -> None:
+    axes = [0.03 * np.arange(3), 0.05 * np.arange(4), np.array(omega)]
+    places = full_grid((3, 4, len(omega)))
+    gone = (places[2] == aborted % len(omega)) & (4 * places[0] + places[1] >= keep)
+    places = places[:, ~gone]
+    assert_grouped(group_axes(read_back(axes, places, jitter, 0)), axes, places, jitter)
+
+
 # ---- Tolerance ----
 
 

@@ -196,3 +196,53 @@ def test_the_scan_command_of_the_headers(tmp_path: Path, capsys: pytest.CaptureF
     assert gather(tmp_path, roles=roles) == 0
     Taken(frames, np.full(6, 0.1), np.zeros(6), 10.0 * np.arange(6)).check(tmp_path / "out")
     assert "those of the scan command" in capsys.readouterr().err
+
+
+def zap_lines(folder: Path, **change: str) -> np.ndarray:
+    """Two tilts chi x three omegas, each a zap line of diffrz whose headers hold its start: 7 frames."""
+    from fabio.edfimage import EdfImage
+
+    folder.mkdir()
+    frames = pixels(42)
+    for n, frame in enumerate(frames):
+        line = n // 7
+        header = {
+            "motor_mne": "diffrz chi diffry",
+            "motor_pos": f"-0.1 {0.5 * (line % 2)} {10 * (line // 2)}",
+            "scan": "zapline diffrz -0.1 0.18 7 1000",
+            "point_no": f"{n % 7}",
+            "obpitch": "25.0",
+            **(change if n == 21 else {}),
+        }
+        EdfImage(data=frame, header=header).write(str(folder / f"s_{line:04d}_{n % 7:04d}.edf"))
+    return frames
+
+
+ZAP = ("--tilt1", "diffrz", "--tilt2", "chi", "--omega", "diffry", "--tilt-frame", "sample")
+
+
+def test_zap_lines_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames, line = zap_lines(tmp_path / "raw"), np.arange(42) // 7
+    assert gather(tmp_path, roles=ZAP) == 0
+    middles = -0.1 + 0.04 * (np.arange(42) % 7 + 0.5)
+    Taken(frames, middles, 0.5 * (line % 2), 10.0 * (line // 2)).check(tmp_path / "out")
+    assert "those of the scan command of each 7 files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scan": "zapline chi 0 1 7 1000"},
+        {"scan": ""},
+        {"motor_pos": "-0.1 0.5 20"},
+        {"obpitch": "25.1"},
+        {"point_no": "5"},
+    ],
+    ids=["another motor", "no command", "another line", "another angle", "not counted"],
+)
+def test_zap_lines_that_are_not_whole_say_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str]
+) -> None:
+    zap_lines(tmp_path / "raw", **change)
+    line = failure(capsys, tmp_path / "raw", tmp_path / "out", names="s_", roles=ZAP)
+    assert "at the same position" in line

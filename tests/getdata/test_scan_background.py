@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from lib import cli
+from lib.getdata import scan_level
 from lib.parallel.communicator import SerialComm
 from lib.scan import store
+from lib.scan.dark import column_total, find_level
 from tests.running import Run, error_line
 from tests.test_install import INIT
 
@@ -101,3 +103,32 @@ def test_signed_arrays_hold_what_unsigned_ones_cut(raw: Path, tmp_path: Path, dt
     signed = getdata(raw, tmp_path / dtype, "--dtype", dtype, *more, dark=dark)
     assert (signed < 0).any()
     np.testing.assert_array_equal(np.maximum(np.rint(signed), 0), cut)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_what_is_known_of_the_frames_need_not_be_read_again(raw: Path, tmp_path: Path, dtype: str) -> None:
+    """The darkest frames are the same by sums that were kept as by columns of the array."""
+    array = getdata(raw, tmp_path, "--no-report", "--dtype", dtype)
+    scan = store.read_scan(tmp_path / "array")
+    totals = np.array([[[column_total(frame) for frame in row] for row in plane] for plane in array])
+    omegas = np.arange(scan.shape[2])
+    (read, signal), (known, same) = find_level(scan, omegas), find_level(scan, omegas, totals)
+    assert signal == same
+    assert read.level is not None
+    assert known.level is not None
+    np.testing.assert_array_equal(read.level.pattern, known.level.pattern)
+    np.testing.assert_array_equal(read.level.of_omega, known.level.of_omega)
+
+
+def test_of_a_long_scan_some_omegas_are_looked_at(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = getdata(raw, tmp_path, "--no-report")
+    totals = np.array([[[column_total(frame) for frame in row] for row in plane] for plane in array])
+    whole, _ = scan_level.left_in_array(tmp_path / "array", totals)
+    monkeypatch.setattr(scan_level, "_LOOKED_AT", 12)
+    some, _ = scan_level.left_in_array(tmp_path / "array", totals)
+    assert whole.level is not None
+    assert some.level is not None
+    np.testing.assert_allclose(some.level.of_omega, whole.level.of_omega, rtol=0, atol=1.0)
+    assert some.level.mean == pytest.approx(whole.level.mean, abs=0.5)

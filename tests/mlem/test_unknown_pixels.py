@@ -10,7 +10,7 @@ import pytest
 
 from lib.mlem import map_kernels
 from lib.scan import dark
-from lib.scan.bands import Bands
+from lib.scan.bands import Bands, filled_in
 from lib.scan.store import scan_of_arrays
 from tests import phantoms
 from tests.phantoms import read_result
@@ -101,10 +101,13 @@ def test_what_pixels_read_as(kind: str) -> None:
             flat = bands.load(slice(0, 1), whole).flat.reshape(5, 4, 6)
             truth = np.moveaxis(values[:, :, 0].reshape(6, 5, 4), 0, -1)
             np.testing.assert_array_equal(flat, np.where(np.isfinite(truth), truth, unknown))
-            most, total = bands.brightest_and_total(0)
+            most, total, n_unknown = bands.over_tilts(0)
     known = np.delete(values[:, :, 0, 2, 3].ravel(), 1)
     assert total[2, 3] == pytest.approx(known.sum() * 6 / 5, rel=1e-5)
     assert most[2, 3] == known.max()
+    assert (most[4, 1], n_unknown[4, 1], n_unknown.sum()) == (0.0, 6, 7)
+    assert np.isnan(total[4, 1])
+    total = filled_in(total)
     assert total[4, 1] in (total[3, 1], total[4, 0], total[4, 2])
     assert np.isfinite(total).all()
     np.testing.assert_array_equal(values, kept)

@@ -71,7 +71,7 @@ def test_no_pickle_grows_with_pixels_or_voxels(runs, method) -> None:
     assert set(small) == set(large)
     for place, n_bytes in large.items():
         assert n_bytes < 1.1 * small[place] + 300, (place, small[place], n_bytes)
-        assert n_bytes < 20_000, place
+        assert n_bytes < 20_000 or place == "kernel_cache.hand_over", place  # compiled code
 
 
 @pytest.mark.parametrize("size", ("small", "large"))

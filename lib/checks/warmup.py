@@ -1,0 +1,21 @@
+"""Small calls of the kernels of the checks, for `projection.jit.compile_first`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..mlem.warmup import fit_one_voxel
+from ..projection import kernels
+from ..scan.setting import Setting
+
+
+def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
+    """The kernels with arguments of the types that the run will use."""
+    matrix, shift = setting.projector.views.matrix[0], setting.projector.views.shift[0]
+    voxel, pixel = np.zeros((1, 3)), np.zeros((1, 1), dtype=np.float32)
+    row_of = np.zeros(1, dtype=np.int32)
+    yield lambda: kernels.scatter_bilinear(pixel, voxel, matrix, shift, (1, 1), row_of, pixel.copy())
+    for part in setting.measurement.parts():  # a coarse scan is of float32
+        yield lambda part=part: fit_one_voxel(part, matrix, np.dtype(np.float32))  # type: ignore[misc]

@@ -1,0 +1,64 @@
+"""What a program sets in its own environment before numpy and HDF5 are loaded, which look at it then.
+
+For the commands only: in a notebook the environment is the user's. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+from . import launchers
+
+_THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # OpenBLAS, MKL and BLIS heed the first
+
+
+def prepare(environment: MutableMapping[str, str] | None = None) -> None:
+    """No pool of threads larger than the share of this rank, and no file locks of HDF5.
+
+    What the user has set for threads counts. Locks are never taken: some file systems of clusters have none,
+    files are read while others write them, and what is written here has a temporary name of its own.
+    """
+    environment = os.environ if environment is None else environment
+    environment["HDF5_USE_FILE_LOCKING"] = "FALSE"  # also of files that HDF5 opens itself, to follow links
+    share = str(max(1, n_cores() // launchers.local_size(environment)))
+    for name in _THREADS:
+        if not environment.get(name):
+            environment[name] = share
+
+
+def n_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: its affinity, and the limits of its control groups (Linux).
+
+    A launcher that binds each rank to cores of its own leaves that rank a share which is smaller still.
+    """
+    try:
+        n = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        n = os.cpu_count() or 1
+    return max(1, min([n, *(int(limit) for limit in _limits(root))]))
+
+
+def _limits(root: Path) -> Iterator[float]:
+    """Cores that each control group around this process allows, of either version of cgroups."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / controllers
+        group = top / path.strip("/")  # within a container the path may be the host's: then the top counts
+        for folder in [g for g in (group, *group.parents) if g.is_relative_to(top)]:
+            if controllers:
+                quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
+            else:
+                quota, _, period = _text(folder / "cpu.max").partition(" ")
+            if quota.isdigit() and period.isdigit() and int(period) > 0:
+                yield int(quota) / int(period)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

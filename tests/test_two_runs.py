@@ -1,0 +1,138 @@
+"""Two runs on one output, as two jobs of a batch system start them: the second is told of the first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib import cli, load
+from lib.errors import Recon3DError
+from lib.initfile.parse import format_initfile
+from lib.parallel.claim import take
+from lib.parallel.communicator import SerialComm
+from tests.backprojection.recon3d_command import BASE
+from tests.backprojection.reference import made_up_scan, write_init, write_scan
+from tests.running import Run, error_line
+from tests.scans import arguments
+from tests.simulation.simulated_scan import parameters
+from tests.slow_run import launch, ranks_of, slow_scan
+from tests.test_convert import MU_GAMMA, OMEGA, made_up, write_old
+
+RANKS = (None, 2, 3)
+
+
+def end(processes: list[int], sent: signal.Signals) -> None:
+    for process in processes:
+        os.kill(process, sent)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    slow_scan(tmp_path / "scan")
+    return tmp_path / "scan"
+
+
+def again(run: Run, scan: Path, out: Path, ranks: int | None) -> subprocess.CompletedProcess[str]:
+    """A short run with the same output."""
+    return run("getdata.py", *arguments(scan, out, "--no-report", poi="200,200", size="20,20"), ranks=ranks)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_the_second_getdata_is_told_until_the_first_is_ended(
+    scan: Path, tmp_path: Path, run: Run, ranks: int | None
+) -> None:
+    """By SIGTERM, as a batch system ends a job."""
+    out = tmp_path / "out"
+    first = launch(scan, out, ranks)
+    line = error_line(again(run, scan, out, ranks), "getdata")
+    holders = ranks_of(out)
+    assert f"{out}: is being written by another run: host {socket.gethostname()}, process " in line
+    assert int(line.split(", process ")[1].split(",")[0]) in holders
+    assert str(scan) in line  # its command
+    end(holders, signal.SIGTERM)
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode != 0
+    assert "Traceback" not in stderr
+    assert stderr.count("getdata: error: ") == stderr.count("getdata: error: interrupted\n") == 1
+    assert not list(tmp_path.glob(".out.*"))
+    works(run, scan, out, ranks)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_after_a_run_that_was_killed_the_next_one_works(
+    scan: Path, tmp_path: Path, run: Run, ranks: int | None
+) -> None:
+    out = tmp_path / "out"
+    first = launch(scan, out, ranks)
+    end(ranks_of(out), signal.SIGKILL)
+    first.communicate(timeout=60)
+    assert len(list(tmp_path.glob(".out.*"))) == 2
+    works(run, scan, out, ranks)
+
+
+def works(run: Run, scan: Path, out: Path, ranks: int | None) -> None:
+    done = again(run, scan, out, ranks)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert np.load(out / "dataarray.npy").shape == (3, 3, 10, 20, 20)
+    assert not list(out.parent.glob(".out.*"))
+
+
+@pytest.fixture
+def init(tmp_path: Path) -> Path:
+    write_scan(tmp_path, made_up_scan())
+    return write_init(tmp_path / "init.txt", {**BASE, "path": tmp_path, "output": tmp_path / "out"})
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_the_second_recon3d_is_told(init: Path, run: Run, ranks: int | None) -> None:
+    """Also on another host, whose time is all there is; once it is old, the run has died."""
+    out = init.parent / "out"
+    claim = out / ".grain.vtkhdf.running"
+    first = take(out / "grain.vtkhdf")
+    holder = json.loads(claim.read_text())
+    line = error_line(run("recon3d.py", init, "--no-report", ranks=ranks), "recon3d")
+    assert f"{out / 'grain.vtkhdf'}: is being written by another run: host " in line
+    assert list(out.iterdir()) == [claim]
+    first.release()
+    claim.write_text(json.dumps(holder | {"machine": "other", "host": "node12"}))
+    line = error_line(run("recon3d.py", init, "--no-report", ranks=ranks), "recon3d")
+    assert "host node12, process" in line
+    assert f"if it was killed, rm {claim})" in line
+    os.utime(claim, (0, 0))
+    done = run("recon3d.py", init, "--no-report", "--quiet", ranks=ranks)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["grain.vtkhdf", "grain_ang.npy"]
+
+
+def test_whoever_writes_says_so(init: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """convert, simulate and save, besides getdata and recon3d."""
+    assert cli.recon3d([str(init), "--no-report", "--quiet"], SerialComm()) == 0
+    grain = load(tmp_path / "out" / "grain.vtkhdf")
+    write_old(tmp_path / "old", MU_GAMMA | OMEGA, dataarray=made_up())
+    simulated = tmp_path / "simulated.txt"
+    params = parameters(stem=str(tmp_path / "raw" / "g_"), ang_steps=(2, 3, 2), sim_points=1000)
+    simulated.write_text(format_initfile(params))
+    programs = {
+        tmp_path / "new": lambda: cli.convert([str(tmp_path / "old"), str(tmp_path / "new")], SerialComm()),
+        tmp_path / "raw" / "truth.vtkhdf": lambda: cli.simulate([str(simulated)], SerialComm()),
+    }
+    for result, program in programs.items():
+        first = take(result)
+        assert program() == 1
+        assert f"{result}: is being written by another run" in capsys.readouterr().err
+        first.release()
+        assert program() == 0, capsys.readouterr().err
+        assert result.exists()
+    first = take(tmp_path / "grain")
+    with pytest.raises(Recon3DError, match="is being written by another run"):
+        grain.save(tmp_path / "grain")
+    first.release()
+    grain.save(tmp_path / "grain")
+    assert not list(tmp_path.rglob(".*.running"))
