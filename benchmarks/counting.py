@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+from lib.result.compression import chunk_sides
+
 _HERE = (__name__, "lib.parallel.")
 
 
@@ -152,7 +154,8 @@ def largest_buffers(
     n_pixels, n_voxels = image[0] * image[1], voxels[0] * voxels[1] * voxels[2]
     layers = -(-max(voxels) // n_ranks)  # of a rank, along the rotation axis; the most
     bits = -(-n_pixels // 8)
-    slab = 8 * max(min(at_once, n_voxels), min(32, voxels[0]) * min(32, voxels[1]) * voxels[2])
+    side_x, side_y, _ = chunk_sides(voxels)
+    slab = 8 * max(min(at_once, side_x * voxels[1] * voxels[2]), side_x * side_y * voxels[2])
     omegas = max(n_ranks, (64 << 20) // bits)
     return {
         "reconstruction._prepare_on_all": max(4 * n_pixels, 64 * n_omega, n_omega * n_pairs),
