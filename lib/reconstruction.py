@@ -20,6 +20,7 @@ from .mlem import warmup as mlem_warmup
 from .parallel.claim import Claim, claimed
 from .parallel.communicator import Comm, together
 from .parallel.crew import Crew, help_out
+from .parallel.memory import check_memory
 from .parallel.messages import broadcast
 from .projection.jit import compile_first
 from .projection.kernel_cache import hand_over
@@ -34,6 +35,7 @@ METHODS = {
     "backprojection": sweep.backproject,
     "rocking": sweep.fit_rocking_curves,
 }
+_BYTES_PER_VOXEL = 56  # of the result on rank 0, at least: seven fields
 WARMUPS = {
     "mlem": mlem_warmup.small_calls,
     "backprojection": backprojection_warmup.small_calls,
@@ -62,6 +64,7 @@ def _run(
     report: bool,
 ) -> list[str]:
     """The work, which only one run at a time does for a result."""
+    _check_memory_of_volume(setting, comm)
     setting = align(setting, comm, quiet=quiet)
     if report:
         setting = replace(setting, totals={})
@@ -87,6 +90,18 @@ def _run(
             files.write(setting, result, found, lines, crew, report=report)
             printed = files.printed(setting.params.folder, lines, report=report)
     return printed
+
+
+def _check_memory_of_volume(setting: Setting, comm: Comm) -> None:
+    """Refuse a volume whose fields do not fit beside rank 0."""
+    shape = setting.projector.volume.shape
+    check_memory(
+        comm,
+        _BYTES_PER_VOXEL * setting.projector.volume.n_voxels if comm.rank == 0 else 0,
+        "grain_steps",
+        f"the result of {' x '.join(map(str, shape))} voxels",
+        "take fewer voxels, or a node with more memory",
+    )
 
 
 def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool, report: bool) -> Setting:

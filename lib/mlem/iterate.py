@@ -17,7 +17,7 @@ from scipy.ndimage import uniform_filter
 from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
-from ..parallel.memory import fits_on_every_node
+from ..parallel.memory import check_memory, fits_on_every_node
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.noise import Dark
@@ -31,7 +31,7 @@ from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
 from . import expectation, shape
 from .expectation import Model, View
-from .maps import Maps
+from .maps import Maps, n_padded
 from .overlaps import RankExchange, fetch_halo
 from .resolution import find_resolution, refinement_for
 from .response import BlockResponse
@@ -149,6 +149,7 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
             _view(setting.measurement, setting.projector, bands, k, xyz_um)
             for k in range(setting.measurement.n_omega)
         ]
+    _check_memory_of_maps(setting, views, xyz_um.shape[0], comm)
     limit = None if setting.params.memory is None else setting.params.memory * 1e9
     n_bytes = sum(view.pixels.size for view in views) * bands.n_pairs * bands.dtype.itemsize
     if not fits_on_every_node(comm, n_bytes, limit):
@@ -160,6 +161,21 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
             progress.advance()
             check_alarm(comm)
     return views
+
+
+def _check_memory_of_maps(setting: Setting, views: list[View], n_voxels: int, comm: Comm) -> None:
+    """Refuse what does not fit: maps and their corrections in the first pass, predictions of a subset."""
+    n_pairs = n_padded(setting.measurement.n_pairs)
+    n_subsets = setting.params.subsets or max(1, round(len(views) / expectation.OMEGAS_PER_SUBSET))
+    n_pixels = sum(view.pixels.size for view in views) // n_subsets
+    check_memory(
+        comm,
+        4 * n_pairs * (2 * n_voxels + n_pixels),
+        "grain_steps",
+        f"method mlem with {n_voxels} voxels on a rank and {n_pairs} pairs of tilts",
+        "take fewer or larger voxels, a larger number of subsets, more nodes or fewer ranks on each, or "
+        "getdata.py --bin 2",
+    )
 
 
 def _view(measurement: Measurement, projector: Projector, bands: Bands, k: int, xyz_um: Array) -> View:

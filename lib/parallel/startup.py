@@ -10,6 +10,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from . import launchers
+from .control_groups import ROOT, control_groups, text_of
 
 _THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # OpenBLAS, MKL and BLIS heed the first
 
@@ -28,7 +29,7 @@ def prepare(environment: MutableMapping[str, str] | None = None) -> None:
             environment[name] = share
 
 
-def n_cores(root: Path = Path("/")) -> int:
+def n_cores(root: Path = ROOT) -> int:
     """The cores that this process may use: its affinity, and the limits of its control groups (Linux).
 
     A launcher that binds each rank to cores of its own leaves that rank a share which is smaller still.
@@ -42,23 +43,10 @@ def n_cores(root: Path = Path("/")) -> int:
 
 def _limits(root: Path) -> Iterator[float]:
     """Cores that each control group around this process allows, of either version of cgroups."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / controllers
-        group = top / path.strip("/")  # within a container the path may be the host's: then the top counts
-        for folder in [g for g in (group, *group.parents) if g.is_relative_to(top)]:
-            if controllers:
-                quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
-            else:
-                quota, _, period = _text(folder / "cpu.max").partition(" ")
-            if quota.isdigit() and period.isdigit() and int(period) > 0:
-                yield int(quota) / int(period)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+    for folder, is_version_2 in control_groups("cpu", root):
+        if is_version_2:
+            quota, _, period = text_of(folder / "cpu.max").partition(" ")
+        else:
+            quota, period = text_of(folder / "cpu.cfs_quota_us"), text_of(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            yield int(quota) / int(period)

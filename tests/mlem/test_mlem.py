@@ -12,7 +12,6 @@ from lib.initfile.parse import parse, read_initfile
 from lib.mlem import expectation, iterate, shape
 from lib.mlem.map_kernels import RUN
 from lib.mlem.maps import Maps, padded
-from lib.parallel import memory
 from lib.parallel.communicator import SerialComm
 from lib.physics.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
 from lib.scan import setting
@@ -120,17 +119,6 @@ def test_counts_that_do_not_fit_into_memory_are_read_anew(tmp_path, run: Run, ra
         fields.append(read_result(folder)[2])
     for name, values in fields[0].items():
         np.testing.assert_array_equal(values, fields[1][name], err_msg=name)
-
-
-def test_free_memory_is_the_least_of_machine_and_job(tmp_path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
-    assert memory.free_bytes(meminfo, tmp_path) == 5000 * 1024
-    (tmp_path / "memory.current").write_text("1000\n")
-    for limit, free in (("max", 5000 * 1024), ("3000", 2000), ("9000000000", 5000 * 1024)):
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        assert memory.free_bytes(meminfo, tmp_path) == free
-    assert memory.free_bytes(tmp_path / "none", tmp_path / "none") > 1 << 20
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,141 @@
+"""recon3d.py killed or interrupted at any moment: the old result stays, nothing hangs, the next run works."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import phantoms
+from tests.running import MPIRUN, ROOT
+from tests.slow_run import HEED_CTRL_C
+
+METHODS, RANKS = ("backprojection", "mlem"), (None, 2, 3)
+MOMENTS = (0.1, 0.35, 0.6, 0.85)  # of the time that the run takes
+WAYS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+LONGEST_S = 30.0  # from the end of a rank to that of all
+
+
+def start(init: Path, ranks: int | None) -> subprocess.Popen[str]:
+    launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
+    return subprocess.Popen(
+        [*launcher, sys.executable, "-c", HEED_CTRL_C, str(ROOT / "recon3d.py"), str(init), "--no-report"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ranks_of(init: Path) -> list[int]:
+    """Process numbers of the ranks."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0] == sys.executable.encode() and str(init).encode() in words:
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def finish(init: Path, ranks: int | None) -> float:
+    """Run to the end; returns how long that took."""
+    began = time.monotonic()
+    process = start(init, ranks)
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, error
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module", params=list(itertools.product(METHODS, RANKS)), ids=str)
+def run_before(request, tmp_path_factory):
+    """An init file with a result, the ranks that made it, and how long they took with all compiled."""
+    method, ranks = request.param
+    folder = tmp_path_factory.mktemp("killed")
+    case = phantoms.make(n_omega=24, n_tilts=5)
+    init = case.write(folder, method=method, output=folder / "out", rock_width=0.03, roll_width=0.05)
+    finish(init, ranks)
+    return init, ranks, finish(init, ranks)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_old_result_stays_and_the_next_run_works(run_before, moment: float) -> None:
+    init, ranks, takes_s = run_before
+    out = init.parent / "out"
+    before = contents(out)
+    way = WAYS[MOMENTS.index(moment) % len(WAYS)]
+    process = start(init, ranks)
+    time.sleep(moment * takes_s)
+    running = ranks_of(init)
+    if running and process.poll() is None:
+        if way == signal.SIGKILL:
+            os.kill(running[-1], way)
+        else:
+            process.send_signal(way)
+    ended = time.monotonic()
+    process.communicate(timeout=LONGEST_S)
+    assert time.monotonic() - ended < LONGEST_S
+    left = ranks_of(init)
+    while left and time.monotonic() - ended < LONGEST_S:
+        time.sleep(0.1)
+        left = ranks_of(init)
+    assert not left
+    if process.returncode != 0:
+        after = contents(out)
+        assert {name: after[name] for name in before} == before
+        assert all(name.startswith(".") for name in after.keys() - before.keys())
+    finish(init, ranks)
+    assert sorted(contents(out)) == ["grain.vtkhdf", "grain_ang.npy"]
+    np.testing.assert_allclose(
+        np.load(out / "grain_ang.npy"), _array(before["grain_ang.npy"], init.parent), rtol=1e-4
+    )
+
+
+def _array(content: bytes, folder: Path) -> np.ndarray:
+    (folder / "before.npy").write_bytes(content)
+    return np.load(folder / "before.npy")
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_full_disk_leaves_the_old_result(tmp_path: Path, method, ranks) -> None:
+    """The size of a file is limited in place of the disk: writing the result fails."""
+    init = phantoms.make(n_omega=8, n=20).write(
+        tmp_path, method=method, output=tmp_path / "out", rock_width=0.03, roll_width=0.05
+    )
+    finish(init, ranks)
+    before = contents(tmp_path / "out")
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
+    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
+    done = subprocess.run(
+        [
+            *launcher,
+            sys.executable,
+            "-c",
+            limited + ignore + HEED_CTRL_C,
+            str(ROOT / "recon3d.py"),
+            str(init),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(tmp_path / "out") == before
