@@ -159,9 +159,9 @@ def largest_buffers(
     omegas = max(n_ranks, (64 << 20) // bits)
     return {
         "reconstruction._prepare_on_all": max(4 * n_pixels, 64 * n_omega, n_omega * n_pairs),
-        "hull._count": -(-min(n_omega, omegas) // n_ranks) * (bits + 64 * sum(image)),
+        "hull.add": -(-min(n_omega, omegas) // n_ranks) * (bits + 64 * sum(image)),
         "hull.find_hull": layers * (n_voxels // min(voxels) + 7),
-        "gather.gather_completeness": 4 * layers * n_voxels // min(voxels),
+        "gather._gather_layers": 4 * layers * n_voxels // min(voxels),
         "gather.gather_field": 8 * -(-n_kept // n_ranks),
         "projections._voxels": 8 * min(n_kept, 1 << 20),
         "projections.each": max(4 * n_pixels, 72 * n_omega),

@@ -89,7 +89,7 @@ def test_no_message_is_larger_than_calculated(runs, size, method) -> None:
         if place in limits:
             assert n_bytes <= limits[place], (place, n_bytes, limits[place])
     assert found["volume._fill"] > 0.5 * limits["volume._fill"]
-    assert found["gather.gather_completeness"] > 0.5 * limits["gather.gather_completeness"]
+    assert found["gather._gather_layers"] > 0.5 * limits["gather._gather_layers"]
 
 
 def test_the_largest_scan_needs_no_message_that_mpi_cannot_count() -> None:
