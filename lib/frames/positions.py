@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import h5py
@@ -65,6 +65,8 @@ def positions_of(entry: h5py.Group, n_frames: int, title: str, parameters: Mappi
 
 def _cut(values: Values, n_frames: int) -> Values:
     """As many values as frames, NaN for frames beyond the last."""
+    if values.size == n_frames:
+        return values
     cut = np.full(n_frames, np.nan)
     cut[: min(values.size, n_frames)] = values[:n_frames]
     return cut
@@ -80,7 +82,7 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
     known: set[str] = set()
     full: set[str] = set()
     motors = _names(_group(_group(entry, "instrument"), "positioners"))
-    for name, place, parent, key in _places(entry, known, full):
+    for name, place, parent, key in _places(entry, motors, known, full):
         try:
             reading = read(parent, key, place, n_frames)
         except (KeyError, OSError, RuntimeError) as error:
@@ -89,7 +91,7 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
         counter = place.startswith("measurement/") and name not in motors
         if reading is None or (counter and reading.values.size != n_frames):
             continue
-        if reading.known:
+        if not reading.instead or reading.known:
             known.add(name)
             if 1 < reading.values.size == n_frames and np.nanmax(reading.values) > np.nanmin(reading.values):
                 full.add(name)
@@ -100,8 +102,10 @@ def _readings(entry: h5py.Group, n_frames: int, result: Positions) -> dict[str, 
     return {name: found[name] for name in dict.fromkeys((*first, *found))}
 
 
-def _places(entry: h5py.Group, known: set[str], full: set[str]) -> Iterator[tuple[str, str, h5py.Group, str]]:
-    """Motor, place, group and key of whatever may hold positions.
+def _places(
+    entry: h5py.Group, motors: Sequence[str], known: set[str], full: set[str]
+) -> Iterator[tuple[str, str, h5py.Group, str]]:
+    """Motor, place, group and key of whatever may hold positions; motors are the names of positioners.
 
     Start values only of motors that are not yet `known`, copies only of those not yet known in `full`.
     """
@@ -115,9 +119,8 @@ def _places(entry: h5py.Group, known: set[str], full: set[str]) -> Iterator[tupl
                     yield name, f"instrument/{name}/{key}", instrument, f"{name}/{key}"
         else:
             yield name, f"instrument/{name}", instrument, name
-    positioners = _group(instrument, "positioners")
-    for name in _names(positioners):
-        yield name, f"instrument/positioners/{name}", positioners, name
+    for name in motors:
+        yield name, f"instrument/positioners/{name}", instrument, f"positioners/{name}"
     measurement = _group(entry, "measurement")
     for name in _names(measurement):
         if name in full:
@@ -168,7 +171,7 @@ def _place(
 ) -> None:
     """Take the best of the readings of a motor: per frame, per row, as far as it goes, or the start."""
     if len(found) == 1 and found[0].values.size == 1 < length:  # almost all motors of the beamline
-        result.motors[name] = np.full(length, found[0].values[0])
+        result.motors[name] = found[0].values.repeat(length)
         result.missing.pop(name, None)
         return
     full = [r for r in found if r.values.size == length and (length > 1 or np.isfinite(r.values).any())]
