@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.result.volume import read
 from tests import phantoms
 from tests.running import MPIRUN, ROOT
 from tests.slow_run import HEED_CTRL_C
@@ -20,6 +21,13 @@ from tests.slow_run import HEED_CTRL_C
 METHODS, RANKS = ("backprojection", "mlem"), (None, 2, 3)
 MOMENTS = (0.1, 0.35, 0.6, 0.85)  # of the time that the run takes
 WAYS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# No file above 60 kB from here on; MPI has its own by then.
+SMALL_FILES = """
+import resource, signal
+from mpi4py import MPI
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+"""
 LONGEST_S = 30.0  # from the end of a rank to that of all
 
 
@@ -95,13 +103,20 @@ def test_the_old_result_stays_and_the_next_run_works(run_before, moment: float) 
     assert not left
     if process.returncode != 0:
         after = contents(out)
-        assert {name: after[name] for name in before} == before
         assert all(name.startswith(".") for name in after.keys() - before.keys())
+        for name in before:  # as it was, or whole, if the run was met at its very end
+            assert after[name] == before[name] or is_whole(out / name)
     finish(init, ranks)
     assert sorted(contents(out)) == ["grain.vtkhdf", "grain_ang.npy"]
     np.testing.assert_allclose(
         np.load(out / "grain_ang.npy"), _array(before["grain_ang.npy"], init.parent), rtol=1e-4
     )
+
+
+def is_whole(path: Path) -> bool:
+    if path.suffix == ".npy":
+        return bool(np.isfinite(np.load(path)).any())
+    return bool(read(path).mask.any())
 
 
 def _array(content: bytes, folder: Path) -> np.ndarray:
@@ -118,18 +133,9 @@ def test_a_full_disk_leaves_the_old_result(tmp_path: Path, method, ranks) -> Non
     )
     finish(init, ranks)
     before = contents(tmp_path / "out")
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
-    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
     done = subprocess.run(
-        [
-            *launcher,
-            sys.executable,
-            "-c",
-            limited + ignore + HEED_CTRL_C,
-            str(ROOT / "recon3d.py"),
-            str(init),
-        ],
+        [*launcher, sys.executable, "-c", SMALL_FILES + HEED_CTRL_C, str(ROOT / "recon3d.py"), str(init)],
         capture_output=True,
         text=True,
         timeout=120,

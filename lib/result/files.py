@@ -13,6 +13,7 @@ from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..parallel.claim import refuse_if_claimed
 from ..parallel.crew import ALONE, Crew
+from ..scan import store
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
@@ -63,17 +64,18 @@ def write(
     names = result_files(report)
     temporary = [folder / f".{name}.part" for name in RESULT_FILES]
     try:
-        _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
-        grain = describe(setting, result, checks, crew)
-        volume.write(temporary[1], grain, crew)
-        if report:
-            from . import report as page
+        with store.writing(folder):
+            _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
+            grain = describe(setting, result, checks, crew)
+            volume.write(temporary[1], grain, crew)
+            if report:
+                from . import report as page
 
-            page.write(temporary[2], setting, result._replace(fields=dict(grain.fields)), checks, lines)
-        for part, name in zip(temporary, names, strict=False):
-            part.replace(folder / name)
-        for name in set(RESULT_FILES) - set(names):  # of another result
-            (folder / name).unlink(missing_ok=True)
+                page.write(temporary[2], setting, result._replace(fields=dict(grain.fields)), checks, lines)
+            for part, name in zip(temporary, names, strict=False):
+                part.replace(folder / name)
+            for name in set(RESULT_FILES) - set(names):  # of another result
+                (folder / name).unlink(missing_ok=True)
     finally:
         for part in temporary:
             part.unlink(missing_ok=True)
