@@ -118,7 +118,7 @@ class Backprojection:
         """
         tilts = [g.ravel() for g in np.meshgrid(tilt1_deg, tilt2_deg, indexing="ij")]
         if self.unknown is None:
-            moments, pair = _moments(self.sums, tilts)
+            moments, pair = moments_of(self.sums, tilts)
             completeness = self._lit_at(slice(None), pair) / n_omega
         else:
             moments, completeness = self._moments_of_known(self.unknown, tilts, n_omega)
@@ -145,7 +145,7 @@ class Backprojection:
             seen = self.seen[part, None].astype(np.float64)
             n_known = at_least_half(seen - n_unknown[part])
             scale = np.divide(seen, n_known, out=np.zeros(n_known.shape), where=n_known > 0)
-            moments[part], pair = _moments(self.sums[part] * scale, tilts)
+            moments[part], pair = moments_of(self.sums[part] * scale, tilts)
             moments[part, 0][~scale.any(axis=1)] = np.nan
             n_known = at_least_half(float(n_omega) - n_unknown[part])
             n_known = np.take_along_axis(n_known, pair[:, None], axis=1)[:, 0]
@@ -153,7 +153,7 @@ class Backprojection:
         return moments, completeness
 
 
-def _moments(sums: NDArray[Any], tilts: list[Array]) -> tuple[Array, NDArray[np.int64]]:
+def moments_of(sums: NDArray[Any], tilts: list[Array]) -> tuple[Array, NDArray[np.int64]]:
     """Moments (n, 5) of maps (n, n_pairs), as of `kernels.tilt_moments`, and their brightest pairs (n,)."""
     moments, pair = np.empty((len(sums), 5)), np.empty(len(sums), dtype=np.int64)
     kernels.tilt_moments(sums, *tilts, moments, pair)

@@ -12,7 +12,7 @@ from ..projection.views import PixelSet
 from ..scan import warmup
 from ..scan.setting import Setting
 from .rocking import Curves, RockingFit
-from .sums import Backprojection, PairTurns
+from .sums import Backprojection, PairTurns, moments_of
 
 
 def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
@@ -36,10 +36,12 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     turns = PairTurns.of(measurement.turns, binarize) if exact else None
     pixels = PixelSet(maps if exact else values, boxes, np.zeros(1, dtype=np.int64))
     yield lambda: sums.add(views, pixels, turns and turns[:1])
+    yield lambda: sums.finish(measurement.scan.tilt1_deg, measurement.scan.tilt2_deg, 1)
     if measurement.scan.dtype.kind == "f" or measurement.lacking.any():
         marked = replace(pixels, unknown=np.zeros(pixels.flat.shape, dtype=np.bool_))
         yield lambda: sums.add(views, marked, turns and turns[:1])
-    yield lambda: sums.finish(measurement.scan.tilt1_deg, measurement.scan.tilt2_deg, 1)
+        pairs = np.zeros(measurement.n_pairs)
+        yield lambda: moments_of(pairs[None], [pairs, pairs])
 
 
 def small_calls_of_rocking(setting: Setting) -> Iterator[Callable[[], object]]:

@@ -123,7 +123,7 @@ class Overview:
         """Intensity, dark level and histogram of the last frames, by their rows."""
         rows, numbers = self._rows[: len(self._numbers)], self._numbers
         darkest = np.fmin.reduce(rows, axis=2)
-        counts = rows.reshape(len(rows), -1)
+        counts = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
         if rows.dtype.kind == "f":
             known = np.isfinite(counts)
             total, n_known = np.where(known, counts, 0.0).sum(axis=1, dtype=np.float64), known.sum(axis=1)

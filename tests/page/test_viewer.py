@@ -86,13 +86,14 @@ def test_empty_is_grey_and_the_limits_are_the_ends_of_the_map():
 
 
 def test_a_large_volume_is_thinned_out(tmp_path, monkeypatch):
+    whole = made_up()[1]
     monkeypatch.setattr(viewer, "_MOST_VOXELS", 4)
     body, painted = made_up()
     data = write(tmp_path / "page.html", body, painted)
     assert data["n"] == [3, 3, 2]  # every third, second and second voxel
     np.testing.assert_allclose(data["pitch"], [1.5, 1.0, 1.0])
     np.testing.assert_allclose(data["first"], [AXES[0][1], AXES[1][1], AXES[2][1]])
-    assert colour_in_sheet(data, data["fields"][1]["sheet"], (2, 1, 1)) == colour(painted[1], (7, 3, 3))
+    assert colour_in_sheet(data, data["fields"][1]["sheet"], (2, 1, 1)) == colour(whole[1], (7, 3, 3))
 
 
 LOOK = """
