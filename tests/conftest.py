@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import MPIRUN, ROOT, Run
+from tests.running import ROOT, Run, launcher
 
 
 @pytest.fixture
@@ -27,9 +27,7 @@ def run(tmp_path: Path) -> Run:
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         start = script.split() if script.startswith("-m ") else [str(ROOT / script)]
-        command = [sys.executable, *start, *(str(a) for a in arguments)]
-        if ranks is not None:
-            command = [str(MPIRUN), "-n", str(ranks), *command]
+        command = [*launcher(ranks), sys.executable, *start, *(str(a) for a in arguments)]
         where = cwd or (ROOT if script.startswith("-m ") else tmp_path)
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, cwd=where, check=False

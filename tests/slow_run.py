@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from tests.running import MPIRUN, ROOT
+from tests.running import processes_with, start
 from tests.scans import NAMES, arguments
 
 
@@ -27,26 +26,10 @@ def slow_scan(folder: Path) -> None:
     (folder / "scan_0.edf").write_bytes(content)
 
 
-# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
-HEED_CTRL_C = """
-import runpy, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.argv = sys.argv[1:]
-sys.path[0] = sys.argv[0].rpartition("/")[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 def launch(folder: Path, out: Path, ranks: int | None) -> subprocess.Popen[str]:
     """Start getdata on that scan; returns once it is among its frames."""
-    launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
     options = arguments(folder, out, "--hot-pixels", "6", "--no-report", poi="200,200", size="400,400")
-    process = subprocess.Popen(
-        [*launcher, sys.executable, "-c", HEED_CTRL_C, str(ROOT / "getdata.py"), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start("getdata.py", *options, ranks=ranks)
     array = out.with_name(f".{out.name}.part") / "dataarray.npy"
     end = time.monotonic() + 60.0
     while not (array.exists() and array.read_bytes()[128:].strip(b"\0")):  # more than a header and zeros
@@ -58,17 +41,4 @@ def launch(folder: Path, out: Path, ranks: int | None) -> subprocess.Popen[str]:
 
 def ranks_of(out: Path) -> list[int]:
     """Process numbers of the ranks that write `out`."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if (
-                words[0] == sys.executable.encode()
-                and out.name.encode() in words
-                and str(out.parent).encode() in words
-            ):
-                found.append(int(folder.name))
-    return sorted(found)
+    return processes_with(out.name, out.parent)

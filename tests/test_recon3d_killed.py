@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +13,7 @@ import pytest
 
 from lib.result.volume import read
 from tests import phantoms
-from tests.running import MPIRUN, ROOT
-from tests.slow_run import HEED_CTRL_C
+from tests.running import processes_with, start
 
 METHODS, RANKS = ("backprojection", "mlem"), (None, 2, 3)
 MOMENTS = (0.1, 0.35, 0.6, 0.85)  # of the time that the run takes
@@ -31,30 +28,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 LONGEST_S = 30.0  # from the end of a rank to that of all
 
 
-def start(init: Path, ranks: int | None) -> subprocess.Popen[str]:
-    launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
-    return subprocess.Popen(
-        [*launcher, sys.executable, "-c", HEED_CTRL_C, str(ROOT / "recon3d.py"), str(init), "--no-report"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ranks_of(init: Path) -> list[int]:
-    """Process numbers of the ranks."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if words[0] == sys.executable.encode() and str(init).encode() in words:
-                found.append(int(folder.name))
-    return sorted(found)
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -62,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def finish(init: Path, ranks: int | None) -> float:
     """Run to the end; returns how long that took."""
     began = time.monotonic()
-    process = start(init, ranks)
+    process = start("recon3d.py", init, "--no-report", ranks=ranks)
     error = process.communicate(timeout=300)[1]
     assert process.returncode == 0, error
     return time.monotonic() - began
@@ -85,10 +58,12 @@ def test_the_old_result_stays_and_the_next_run_works(run_before, moment: float) 
     out = init.parent / "out"
     before = contents(out)
     way = WAYS[MOMENTS.index(moment) % len(WAYS)]
-    process = start(init, ranks)
+    process = start("recon3d.py", init, "--no-report", ranks=ranks)
     time.sleep(moment * takes_s)
-    running = ranks_of(init)
-    if running and process.poll() is None:
+    running = processes_with(init)
+    met = bool(running) and process.poll() is None
+    assert met or moment == MOMENTS[-1]
+    if met:
         if way == signal.SIGKILL:
             os.kill(running[-1], way)
         else:
@@ -96,10 +71,10 @@ def test_the_old_result_stays_and_the_next_run_works(run_before, moment: float) 
     ended = time.monotonic()
     process.communicate(timeout=LONGEST_S)
     assert time.monotonic() - ended < LONGEST_S
-    left = ranks_of(init)
+    left = processes_with(init)
     while left and time.monotonic() - ended < LONGEST_S:
         time.sleep(0.1)
-        left = ranks_of(init)
+        left = processes_with(init)
     assert not left
     if process.returncode != 0:
         after = contents(out)
@@ -133,15 +108,9 @@ def test_a_full_disk_leaves_the_old_result(tmp_path: Path, method, ranks) -> Non
     )
     finish(init, ranks)
     before = contents(tmp_path / "out")
-    launcher = [str(MPIRUN), "-n", str(ranks)] if ranks else []
-    done = subprocess.run(
-        [*launcher, sys.executable, "-c", SMALL_FILES + HEED_CTRL_C, str(ROOT / "recon3d.py"), str(init)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "cannot be written (File too large)" in done.stderr
-    assert "Traceback" not in done.stderr
+    process = start("recon3d.py", init, ranks=ranks, first=SMALL_FILES)
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, error
+    assert "cannot be written (File too large)" in error
+    assert "Traceback" not in error
     assert contents(tmp_path / "out") == before

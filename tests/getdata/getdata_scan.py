@@ -17,7 +17,7 @@ import pytest
 from lib import cli
 from lib.parallel.communicator import SerialComm
 from tests.frames.edf_scan import Frame, make_frames, write_background, write_frames
-from tests.running import MPIRUN, ROOT, error_line
+from tests.running import ROOT, error_line, launcher
 
 SHAPE = (13, 17)  # rows, columns of the detector
 POI, SIZE = (8, 6), (9, 4)  # not square, one side odd
@@ -96,9 +96,8 @@ def run_script(
     *options: object, ranks: int | None = None, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """getdata.py as a user starts it."""
-    launch = [] if ranks is None else [str(MPIRUN), "-n", str(ranks)]
     return subprocess.run(
-        [*launch, sys.executable, str(ROOT / "getdata.py"), *(str(o) for o in options)],
+        [*launcher(ranks), sys.executable, str(ROOT / "getdata.py"), *(str(o) for o in options)],
         capture_output=True,
         text=True,
         timeout=120,
