@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 INIT = "init.txt"
 ROOT = Path(__file__).resolve().parent.parent
+MPIRUN = Path(sys.executable).with_name("mpirun")
 
 
-def paper_keys(shape: tuple[int, ...]) -> dict[str, object]:
-    """Keys of a volume of 101^3 voxels that fills the ROI of a scan of this shape."""
+def paper_keys() -> dict[str, object]:
+    """Keys of a volume of 101^3 voxels that fills the ROI of the paper's scan."""
     return {
         "unit_cell": "[4.0495,4.0495,4.0495,90,90,90]",
         "hkl": "[2,0,0]",

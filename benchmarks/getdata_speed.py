@@ -26,9 +26,8 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from benchmarks.common import ROOT, table
+from benchmarks.common import MPIRUN, ROOT, table
 
-MPIRUN = Path(sys.executable).with_name("mpirun")
 SIZE, ROI, HEADER = 2048, 300, 3072
 FIRST = SIZE // 2 - ROI // 2
 TILTS = (6, 7)
@@ -154,7 +153,8 @@ def measure_bliss(folder: Path) -> str:
     """Cost of one more compressed frame, getdata.py against a loop of h5py: best of several runs."""
     path = folder / "scan.h5"
     write_bliss(path)
-    few, found = BLISS_OMEGAS // 4, {}  # type: ignore[var-annotated]
+    few = BLISS_OMEGAS // 4
+    found: dict[str, list[np.ndarray]] = {}
     roles = ("--tilt1", "mu", "--tilt2", "chi", "--tilt-frame", "lab", "--no-report")
     for _ in range(REPEATS):
         for n in (few, BLISS_OMEGAS):

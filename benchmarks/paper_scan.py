@@ -27,7 +27,7 @@ N_POINTS = 200_000
 def make(folder: Path, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Path:
     """Write the scan and init.txt into `folder`; returns the init file."""
     folder.mkdir(parents=True, exist_ok=True)
-    init = write_init(folder / INIT, folder, paper_keys(shape))
+    init = write_init(folder / INIT, folder, paper_keys())
     params, _ = read_initfile(init)
     tilts = [np.linspace(-0.1, 0.1, n) if n > 1 else np.zeros(1) for n in shape[:2]]
     omega = np.arange(shape[2]) * (360.0 / shape[2])

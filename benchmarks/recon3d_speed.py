@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse
 
 from benchmarks import paper_scan
-from benchmarks.common import INIT, ROOT, best, table
+from benchmarks.common import INIT, MPIRUN, ROOT, best, table
 from lib.backprojection.sums import Backprojection
 from lib.initfile.parse import read_initfile
 from lib.projection.views import PixelSet, pixel_boxes, project
@@ -113,20 +113,11 @@ def plain_loop(setting: Setting, folder: Path, n_sample: int = 60) -> list[tuple
     return [((c[0] - a[0]) * scale, (c[1] - a[1]) * scale) for a, c in zip(marks, marks[1:], strict=False)]
 
 
-def run_ranks(init: Path, ranks: int, *options: str) -> tuple[float, list[dict[str, float]]]:
+def run_ranks(init: Path, ranks: int, *options: str) -> tuple[float, list[dict[str, Any]]]:
     """Wall time of the whole process, and what each rank measured; with the time that it states itself."""
     out = init.with_name("measured")
-    mpirun = Path(sys.executable).with_name("mpirun")
-    command = [
-        str(mpirun),
-        "-n",
-        str(ranks),
-        sys.executable,
-        "-m",
-        "benchmarks.one_rank",
-        str(out),
-        str(init),
-    ]
+    launch = [str(MPIRUN), "-n", str(ranks)]
+    command = [*launch, sys.executable, "-m", "benchmarks.one_rank", str(out), str(init)]
     start = time.perf_counter()
     done = subprocess.run(
         [*command, "--quiet", *options], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True

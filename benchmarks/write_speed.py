@@ -1,6 +1,6 @@
 """Writing a large result: time, and peak memory of rank 0, on one rank and on more.
 
-python -m benchmarks.write_speed [--voxels 300] [--ranks 1,2] [--results grain,full] [--folder DIR] [--page]
+python -m benchmarks.write_speed [--voxels 300] [--ranks 1,2] [--results grain,full] [--write-in DIR] [--page]
 
 The result is synthetic. `grain`: fields as of mlem, an ellipsoid that fills a sixth of the volume in a hull
 that fills a quarter. `full`: every voxel has a value, as of backprojection with cutoff 0. Values are smooth
@@ -28,15 +28,14 @@ from lib.scan.gather import Result
 from lib.scan.setting import Setting, prepare
 from lib.scan.store import scan_of_arrays
 
-from .common import ROOT, paper_keys, table
+from .common import MPIRUN, ROOT, paper_keys, table
 
-_MPIRUN = Path(sys.executable).with_name("mpirun")
 _SEMI_AXES = {"mask": 0.68, "hull": 0.78}  # of half the volume; the cube times pi / 6 is the share
 
 
 def make_setting(n: int, folder: Path, method: str) -> Setting:
     """Of a volume of n^3 voxels and a scan that is as small as can be."""
-    keys = paper_keys(()) | {"grain_steps": [n, n, n], "method": method, "path": str(folder)}
+    keys = paper_keys() | {"grain_steps": [n, n, n], "method": method, "path": str(folder)}
     keys |= {key: json.loads(str(keys[key])) for key in ("unit_cell", "hkl", "grain_dim")}
     images = np.random.default_rng(1).poisson(20.0, (3, 3, 8, 16, 16)).astype(np.uint16)
     axes = {"tilt1": [-0.1, 0, 0.1], "tilt2": [-0.1, 0, 0.1], "omega": np.arange(8) * 45.0}
@@ -68,15 +67,15 @@ def make_result(n: int, full: bool) -> Result:
     return Result(fields, mask, facts)
 
 
-def one(n: int, kind: str, folder: Path, page: bool) -> None:
-    """Write once, on the ranks that there are; rank 0 prints what it took as JSON."""
+def one(n: int, kind: str, folder: Path, page: bool) -> str:
+    """Write once, on the ranks that there are; returns what it took as JSON on rank 0."""
     comm = world()
     setting = make_setting(n, folder, "backprojection" if kind == "full" else "mlem")
     if comm.rank != 0:
         cpu = time.process_time()
         help_out(comm)
         comm.gather(time.process_time() - cpu)
-        return
+        return ""
     result = make_result(n, kind == "full")
     values = sum(v.nbytes for v in result.fields.values()) + result.mask.nbytes + 8 * n**3  # and kam
     _forget_peak()
@@ -86,7 +85,7 @@ def one(n: int, kind: str, folder: Path, page: bool) -> None:
     took = time.monotonic() - start
     facts = {"seconds": took, "cpu": comm.gather(time.process_time() - cpu), "result": values}
     sizes = {p.name: p.stat().st_size for p in folder.iterdir()}
-    print(json.dumps(facts | {"peak": _peak(), "sizes": sizes}))
+    return json.dumps(facts | {"peak": _peak(), "sizes": sizes})
 
 
 def _forget_peak() -> None:
@@ -100,26 +99,27 @@ def _peak() -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def main() -> None:
-    """Measure and print a table."""
+def main(arguments: list[str] | None = None) -> str:
+    """Measure; returns the table."""
     parser = argparse.ArgumentParser(description="Time and memory of writing a large result.")
     parser.add_argument("--voxels", type=int, default=300, help="along each axis")
     parser.add_argument("--ranks", default="1,2")
     parser.add_argument("--results", default="grain,full")
     parser.add_argument("--page", action="store_true", help="with report.html")
-    parser.add_argument("--folder", help="on the file system to measure; temporary")
+    parser.add_argument(
+        "--write-in", help="on the file system to measure (default: the system's temporary one)"
+    )
     parser.add_argument("--one", metavar="KIND", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options, _ = parser.parse_known_args(arguments)  # other sections have options of their own
     if options.one:
-        one(options.voxels, options.one, Path(options.folder), options.page)
-        return
+        return one(options.voxels, options.one, Path(options.write_in), options.page)
     rows = []
     for kind in options.results.split(","):
         for ranks in options.ranks.split(","):
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            with tempfile.TemporaryDirectory(dir=options.write_in) as folder:
                 command = [sys.executable, "-m", "benchmarks.write_speed", "--voxels", str(options.voxels)]
-                command += ["--one", kind, "--folder", folder] + ["--page"] * options.page
-                launch = [str(_MPIRUN), "-n", ranks] if ranks != "1" else []
+                command += ["--one", kind, "--write-in", folder] + ["--page"] * options.page
+                launch = [str(MPIRUN), "-n", ranks] if ranks != "1" else []
                 ran = subprocess.run([*launch, *command], cwd=ROOT, capture_output=True, text=True)
                 if ran.returncode:
                     raise SystemExit(ran.stderr)
@@ -128,8 +128,8 @@ def main() -> None:
             rows.append([kind, ranks, f"{facts['seconds']:.1f}"])
             rows[-1].append(", ".join(f"{cpu:.1f}" for cpu in facts["cpu"]))
             rows[-1] += [f"{facts[key] / 1e9:.2f}" for key in ("result", "peak")] + [f"{size / 1e9:.2f}"]
-    print(table(["result", "ranks", "s", "CPU s of each", "result GB", "peak GB", "files GB"], rows))
+    return table(["result", "ranks", "s", "CPU s of each", "result GB", "peak GB", "files GB"], rows) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    print(main())
