@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_LAYERS_AT_ONCE = 4  # along the first axis: what is made on the way stays small
-
 
 def neighbour_misorientation(tilt1: Array, tilt2: Array, mask: NDArray[np.bool_]) -> Array:
     """Kernel average misorientation (KAM): mean angle between a voxel's and its neighbours' orientation.
@@ -24,16 +22,6 @@ def neighbour_misorientation(tilt1: Array, tilt2: Array, mask: NDArray[np.bool_]
     >>> neighbour_misorientation(tilt1, tilt2, inside).ravel()
     array([0.5 , 0.25, 0.  ,  nan])
     """
-    result = np.empty(mask.shape)
-    for start in range(0, len(mask), _LAYERS_AT_ONCE):
-        stop = min(start + _LAYERS_AT_ONCE, len(mask))
-        around = slice(max(start - 1, 0), stop + 1)
-        here = slice(start - around.start, stop - around.start)
-        result[start:stop] = _of_few_layers(tilt1[around], tilt2[around], mask[around])[here]
-    return result
-
-
-def _of_few_layers(tilt1: Array, tilt2: Array, mask: NDArray[np.bool_]) -> Array:
     known = mask & np.isfinite(tilt1) & np.isfinite(tilt2)
     total, count = np.zeros(mask.shape), np.zeros(mask.shape, dtype=np.int8)
     for axis in range(mask.ndim):
