@@ -1,4 +1,4 @@
-"""What ranks tell each other: counted on the way, and from the shapes of a scan and a volume."""
+"""What ranks tell each other, counted on the way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.result.compression import chunk_sides
-
 _HERE = (__name__, "lib.parallel.")
 
 
@@ -16,13 +14,11 @@ _HERE = (__name__, "lib.parallel.")
 class Count:
     """Messages of one kind."""
 
-    calls: int = 0
     n_bytes: int = 0
     largest: int = 0
 
     def add(self, n_bytes: int) -> None:
         """One more."""
-        self.calls += 1
         self.n_bytes += n_bytes
         self.largest = max(self.largest, n_bytes)
 
@@ -36,9 +32,9 @@ class Traffic:
     received: int = 0
 
     def table(self) -> dict[str, dict[str, list[int]]]:
-        """For JSON: calls, bytes and the largest message by function."""
+        """For JSON: bytes and the largest message by function."""
         return {
-            kind: {place: [c.calls, c.n_bytes, c.largest] for place, c in counts.items()}
+            kind: {place: [c.n_bytes, c.largest] for place, c in counts.items()}
             for kind, counts in (("pickled", self.pickled), ("buffers", self.buffers))
         }
 
@@ -135,39 +131,3 @@ def _place() -> str:
     while frame.f_globals.get("__name__", "").startswith(_HERE) or frame.f_code.co_name[0] == "<":
         frame = frame.f_back
     return f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}"
-
-
-def largest_buffers(
-    n_omega: int,
-    n_pairs: int,
-    image: tuple[int, int],
-    voxels: tuple[int, int, int],
-    n_kept: int,
-    n_ranks: int,
-    at_once: int = 2 << 20,
-) -> dict[str, int]:
-    """The largest message of the stages that send any of a size that grows, in bytes; before it is cut up.
-
-    image are the pixels (n_x, n_y) of a frame, n_kept the voxels that the first look leaves, at_once
-    those of a slab of grain.vtkhdf. Where it depends on the grain: the most that is possible.
-    """
-    n_pixels, n_voxels = image[0] * image[1], voxels[0] * voxels[1] * voxels[2]
-    layers = -(-max(voxels) // n_ranks)  # of a rank, along the rotation axis; the most
-    bits = -(-n_pixels // 8)
-    side_x, side_y, _ = chunk_sides(voxels)
-    slab = 8 * max(min(at_once, side_x * voxels[1] * voxels[2]), side_x * side_y * voxels[2])
-    omegas = max(n_ranks, (64 << 20) // bits)
-    return {
-        "reconstruction._prepare_on_all": max(4 * n_pixels, 64 * n_omega, n_omega * n_pairs),
-        "hull.add": -(-min(n_omega, omegas) // n_ranks) * (bits + 64 * sum(image)),
-        "hull.find_hull": layers * (n_voxels // min(voxels) + 7),
-        "gather._gather_layers": 4 * layers * n_voxels // min(voxels),
-        "gather.gather_field": 8 * -(-n_kept // n_ranks),
-        "projections._voxels": 8 * min(n_kept, 1 << 20),
-        "projections.each": max(4 * n_pixels, 72 * n_omega),
-        "overlaps._shared_rows": n_omega * max(bits + 1, 16),
-        "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,
-        "volume._fill": slab,
-        "reconstruction._run": 5 * slab // 4,  # what comes back
-        "derived.misorientation": 8 * 6 * voxels[1] * voxels[2],
-    }

@@ -216,7 +216,7 @@ def sent_by_place(facts: list[dict[str, Any]]) -> list[tuple[str, int]]:
     sent: Counter[str] = Counter()
     for fact in facts:
         for counts in fact["traffic"].values():
-            sent.update({place: n_bytes for place, (_, n_bytes, _) in counts.items()})
+            sent.update({place: n_bytes for place, (n_bytes, _) in counts.items()})
     return [(place, n_bytes) for place, n_bytes in sent.most_common() if n_bytes > 1e5]
 
 

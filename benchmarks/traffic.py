@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 PASSES = 4  # over the omegas: one on the grid of the scan, and the iterations that the paper's scan takes
 READINGS = 10  # numbers that rank 0 gets of each voxel
 AT_ONCE = 8  # omegas of a subset
+_BOX_BYTES = 16  # first and last x and y of the pixels of a rank
 PYTHON_BYTES = 0.4e9  # of a process: Python, compiled code, MPI
 
 
@@ -74,14 +75,25 @@ class Case:
             shared += float(np.nansum(np.maximum(overlap, 0.0))) * row_px
         return own, shared
 
+    def meeting(self, n_ranks: int) -> float:
+        """Pixels at one omega where the boxes around the pixels of two ranks meet, summed over all pairs."""
+        first, last = self.bands(n_ranks)
+        row_px = self.width_px / first.shape[1]
+        left, right = np.nanmin(first, axis=1), np.nanmax(last, axis=1)
+        heights = np.isfinite(first).sum(axis=1) * row_px  # all around the same middle
+        columns = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+        meeting = np.maximum(columns, 0.0) * np.minimum(heights[:, None], heights)
+        return float(meeting.sum() - np.trace(meeting))
+
     def received(self, n_ranks: int) -> dict[str, float]:
         """Bytes that all ranks together receive, by what they are."""
-        own, shared = self.pixels(n_ranks)
+        _, shared = self.pixels(n_ranks)
         others = n_ranks - 1
         bits = self.n_omega * (self.detector[0] + 2) * (self.detector[1] + 2) / 8
         return {
             "predictions": PASSES * self.n_omega * 4 * self.n_tilts * shared,
-            "pixel numbers": 4 * self.n_omega * others * float(own.sum()),
+            "which pixels are shared": self.n_omega
+            * (self.meeting(n_ranks) / 8 + _BOX_BYTES * n_ranks * others),
             "lit bits, voxels left": others * (bits + self.box**3 / 8),
             "result": (8 * READINGS * self.n_voxels + 4 * self.box**3) * others / n_ranks,
         }

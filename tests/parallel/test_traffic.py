@@ -8,9 +8,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.counting import largest_buffers
+from benchmarks.buffers import largest_buffers
+from benchmarks.traffic import PAPER
 from lib.initfile.parse import format_initfile
 from lib.parallel import messages
 from tests.aligned_scan import parameters, write
@@ -59,7 +61,7 @@ def largest(init: Path) -> Largest:
     found: Largest = {"pickled": {}, "buffers": {}}
     for rank in range(RANKS):
         for kind, places in json.loads(Path(f"{init}.{rank}.json").read_text()).items():
-            for place, (_, _, n_bytes) in places.items():
+            for place, (_, n_bytes) in places.items():
                 found[kind][place] = max(found[kind].get(place, 0), n_bytes)
     return found
 
@@ -101,3 +103,18 @@ def test_the_largest_scan_needs_no_message_that_mpi_cannot_count() -> None:
     large = {place for place, n_bytes in sizes.items() if n_bytes >= messages.LARGEST}
     assert large == {"overlaps.add_overlaps"}
     assert messages.LARGEST < 1 << 30
+
+
+@pytest.mark.parametrize("ranks", (1, 2, 3, 10))
+def test_the_boxes_that_meet_are_those_around_the_bands(ranks) -> None:
+    """The model's pixels in two boxes, drawn one by one."""
+    first, last = PAPER.bands(ranks)
+    columns = np.arange(-150.0, 150.0, 0.25)[:, None]
+    boxes = []
+    for low, high in zip(first, last, strict=True):
+        hit = (columns >= low) & (columns < high)
+        boxes.append(hit.any(axis=1)[:, None] & hit.any(axis=0))
+    pixel = 0.25 * PAPER.width_px / first.shape[1]
+    drawn = pixel * sum((boxes[a] & boxes[b]).sum() for a in range(ranks) for b in range(ranks) if a != b)
+    assert PAPER.meeting(ranks) == pytest.approx(drawn, rel=0.01)
+    assert PAPER.meeting(ranks) >= PAPER.pixels(ranks)[1]
