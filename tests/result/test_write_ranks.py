@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.running import MPIRUN, ROOT
@@ -101,13 +102,9 @@ FOLDER.mkdir(exist_ok=True)
 setting = make_setting(70, FOLDER, "mlem")
 on_all(lambda crew: files.write(setting, make_result(70, False), Checks(), {"volume": "70"}, crew))
 said["left"] = [bool(comm.iprobe())] if comm.size > 1 else [False]
-if comm.size > 1:
-    for rank in range(comm.size):
-        comm.barrier()
-        if rank == comm.rank:
-            print(json.dumps(said), flush=True)
-else:
-    print(json.dumps(said))
+everyone = comm.gather(said)
+if comm.rank == 0:
+    print(json.dumps(everyone))
 '''
 
 
@@ -119,7 +116,7 @@ def write(folder: Path, ranks: int) -> tuple[list[dict[str, object]], Path]:
     launch = [str(MPIRUN), "-n", str(ranks)] if ranks > 1 else []
     done = subprocess.run([*launch, *command], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()], out
+    return json.loads(done.stdout), out
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +156,6 @@ def test_the_bytes_do_not_depend_on_the_number_of_ranks(written) -> None:
 
 
 def test_the_array_is_as_numpy_writes_it(written, tmp_path) -> None:
-    import numpy as np
-
     _, folder = written[2]
     array = np.load(folder / "grain_ang.npy")
     np.save(tmp_path / "same.npy", array)
