@@ -90,10 +90,10 @@ class Case:
         _, shared = self.pixels(n_ranks)
         others = n_ranks - 1
         bits = self.n_omega * (self.detector[0] + 2) * (self.detector[1] + 2) / 8
+        bytes_of_boxes = self.meeting(n_ranks) / 8 + _BOX_BYTES * n_ranks * others
         return {
             "predictions": PASSES * self.n_omega * 4 * self.n_tilts * shared,
-            "which pixels are shared": self.n_omega
-            * (self.meeting(n_ranks) / 8 + _BOX_BYTES * n_ranks * others),
+            "which pixels are shared": self.n_omega * bytes_of_boxes,
             "lit bits, voxels left": others * (bits + self.box**3 / 8),
             "result": (8 * READINGS * self.n_voxels + 4 * self.box**3) * others / n_ranks,
         }
