@@ -19,6 +19,8 @@ matplotlib.use("Agg")
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Grain = tuple[Array, NDArray[np.bool_]]  # orientation (x, y, z, 2) in degrees, mask (x, y, z)
+WIDTH = 7.0  # inches; text stays legible on a telephone
+BLUE = "#1f5f8b"
 _OUTSIDE = 238  # grey level
 
 
@@ -105,14 +107,14 @@ def draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float
 
 def draw_dark_level(pattern: Array, omega_deg: Array, level: Array) -> Figure:
     """The dark level of each pixel (n_x, n_y), and of the usual one at each omega (n,), in counts."""
-    figure = Figure(figsize=(7.0, 2.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     image, curve = figure.subplots(1, 2, width_ratios=[1, 1.3])
     low, high = np.percentile(pattern, [1.0, 99.0])
     shown = image.imshow(pattern.T, origin="lower", cmap="viridis", vmin=low, vmax=max(high, low + 1.0))
     image.set_xlabel("x (px)")
     image.set_ylabel("y (px)")
     figure.colorbar(shown, ax=image, label="counts")
-    curve.plot(omega_deg, level, ".-", color="#1f5f8b", markersize=3, linewidth=0.8)
+    curve.plot(omega_deg, level, ".-", color=BLUE, markersize=3, linewidth=0.8)
     curve.set_ylim(min(0.0, float(level.min()) * 1.1), max(1.0, float(level.max()) * 1.1))
     curve.set_xlabel("omega (deg)")
     curve.set_ylabel("counts")

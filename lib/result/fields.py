@@ -37,7 +37,9 @@ class OrientationView:
         """The voxels that the viewer shows."""
         center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
         thin = thinned(body.mask.shape)
-        rgb = orientation_rgb(self.tilt1[thin], self.tilt2[thin], center, radius)
+        tilts = self.tilt1[thin], self.tilt2[thin]
+        tilt1_alone = not np.isfinite(self.tilt2).any()
+        rgb = orientation_rgb(*tilts, center, radius, tilt1_alone=tilt1_alone)
         rgb[~body.mask[thin]] = OUTSIDE
         figure = Figure(figsize=(3.4, 3.0))
         key = figure.add_axes((0.22, 0.16, 0.74, 0.74))

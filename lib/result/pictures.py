@@ -16,7 +16,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..page.pictures import Body, draw_key
+from ..page.pictures import BLUE, WIDTH, Body, draw_key
 from ..page.skeleton import STYLE
 from ..physics.colours import colour_range, orientation_rgb
 from ..scan.alignment import Alignment
@@ -26,8 +26,7 @@ matplotlib.rcParams.update(STYLE)
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-WIDTH = 7.0  # inches; text stays legible on a telephone
-BLUE, RED, ORANGE, _GREY = "#1f5f8b", "#d1495b", "#e69f00", "#9aa5b1"
+RED, ORANGE, _GREY = "#d1495b", "#e69f00", "#9aa5b1"
 NOTHING, OUTSIDE = "#e4e8ec", 238
 _MOST_VALUES = 1 << 20  # of a histogram; larger volumes are thinned out evenly
 _LONGEST_STRIP = 8.0  # a slice longer than this is stretched across
@@ -38,9 +37,10 @@ _BINS = 60  # of a histogram
 def draw_orientation(body: Body, tilt1: Array, tilt2: Array) -> Figure:
     """Three slices of the orientation, and its key."""
     center, radius = colour_range(tilt1, tilt2, body.mask)
+    tilt1_alone = not np.isfinite(tilt2).any()
 
     def colours(cut: tuple[Any, ...]) -> NDArray[np.uint8]:
-        rgb = orientation_rgb(tilt1[cut], tilt2[cut], center, radius)
+        rgb = orientation_rgb(tilt1[cut], tilt2[cut], center, radius, tilt1_alone=tilt1_alone)
         rgb[~body.mask[cut]] = OUTSIDE
         return rgb
 
@@ -146,7 +146,7 @@ def usual_limits(values: Array) -> tuple[float, float]:
 def thin_out(values: NDArray[Any]) -> NDArray[Any]:
     """Every n-th of the values, so that a large volume takes no longer.
 
-    n has no divisor in common with the number of values, else it could be those of a few layers.
+    n has no divisor in common with the number of values, else it could be those of a few layers. A view.
     """
     n = max(1, -(-values.size // _MOST_VALUES))
     while values.size and math.gcd(n, values.size) > 1:
@@ -192,10 +192,9 @@ def draw_orientations(
 ) -> Figure:
     """How much of the grain has which orientation, and the range that was scanned.
 
-    tilt1, tilt2 in degrees and weight (n_voxels,) are those of the voxels inside the grain.
+    tilt1, tilt2 in degrees and weight (n_voxels,) are those of voxels inside the grain, of all or some.
     """
     figure, plot = _one_plot(5.0)
-    tilt1, tilt2, weight = thin_out(tilt1), thin_out(tilt2), thin_out(weight)
     known = np.isfinite(tilt1) & np.isfinite(tilt2) & np.isfinite(weight)
     if known.any():
         spans = [_span(tilt[known]) for tilt in (tilt1, tilt2)]

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..checks.projections import Comparison, Image, Shown
-from .pictures import BLUE, ORANGE, RED, WIDTH
+from ..page.pictures import BLUE, WIDTH
+from .pictures import ORANGE, RED
 
 _ROW_HEIGHT = 2.1  # inches
 _BRIGHTEST = 99.8  # percentile

@@ -77,6 +77,14 @@ def _orientations(
     measurement: Measurement, fields: Mapping[str, Array], mask: NDArray[np.bool_]
 ) -> list[str]:
     """The section on the distribution of orientations, where two tilts are known."""
+
+    def draw() -> Figure:
+        some = pictures.thin_out(np.flatnonzero(mask)).copy()  # a view would keep the whole list
+        sample = measurement.tilt_frame == "sample"
+        scanned_deg = (measurement.scan.tilt1_deg, measurement.scan.tilt2_deg) if sample else None
+        tilt1, tilt2, weight = (fields[name].ravel()[some] for name in ("tilt1", "tilt2", "intensity"))
+        return pictures.draw_orientations(tilt1, tilt2, weight, scanned_deg)
+
     return [
         _picture(
             "Orientations of the grain",
@@ -86,14 +94,7 @@ def _orientations(
                 if measurement.tilt_frame == "sample"
                 else ""
             ),
-            lambda: pictures.draw_orientations(
-                pictures.thin_out(fields["tilt1"][mask]),
-                pictures.thin_out(fields["tilt2"][mask]),
-                pictures.thin_out(fields["intensity"][mask]),
-                (measurement.scan.tilt1_deg, measurement.scan.tilt2_deg)
-                if measurement.tilt_frame == "sample"
-                else None,
-            ),
+            draw,
         ),
     ]
 

@@ -15,6 +15,7 @@ from PIL import Image
 from lib.page import viewer
 from lib.page.pictures import Body
 from lib.page.skeleton import page
+from lib.result import pictures
 from lib.result.fields import FieldView, OrientationView
 from tests.page import browser
 
@@ -39,6 +40,24 @@ def made_up(shape: tuple[int, int, int] = SHAPE) -> tuple[Body, list]:
         FieldView("Grain", "", values, "b", "magma", (0.2, 0.4), only_grain=True),
     ]
     return body, [field.painted(body) for field in fields]
+
+
+def test_a_tilt_known_in_voxels_that_are_not_shown_still_counts(monkeypatch):
+    """Colours of the voxels shown are those of the whole field, at rest and in the viewer."""
+    body, _ = made_up()
+    monkeypatch.setattr(viewer, "_MOST_VOXELS", 4)
+    thin = viewer.thinned(SHAPE)
+    tilt1, tilt2 = np.ones(SHAPE), np.full(SHAPE, np.nan)
+    view = OrientationView("Orientation", "", tilt1, tilt2)
+    inside = body.mask[thin]
+    assert (view.painted(body).colours[inside] > 0).any()  # tilt1 alone
+    tilt2[0, 0, 0] = 0.5
+    assert np.isnan(tilt2[thin]).all() and 0 not in body.middle
+    assert (view.painted(body).colours[inside] == 0).all()
+    for plot in view.still(body).axes[:4]:
+        for image in plot.images[:1]:
+            if plot.get_title() != "key":
+                assert set(np.unique(image.get_array())) <= {0, pictures.OUTSIDE}
 
 
 def write(path: Path, body: Body, painted: list) -> dict:

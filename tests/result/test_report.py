@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +176,22 @@ def test_the_histogram_of_a_large_volume_is_thinned_out(monkeypatch, tmp_path):
     figure = pictures.draw_field(body, np.ones((10, 10, 10)), "ones", cmap="viridis", limits=(0, 2))
     (bars,) = (p for p in figure.axes[1].patches if p.get_label() == "grain")
     assert bars.get_data().values.sum() == pytest.approx(1000)
+
+
+def test_orientations_of_a_large_grain_are_thinned_out_together(monkeypatch):
+    """Each tilt keeps its weight, and no view keeps the whole fields."""
+    monkeypatch.setattr(pictures, "_MOST_VALUES", 100)
+    given = []
+    monkeypatch.setattr(pictures, "draw_orientations", lambda *them: given.extend(them) or pictures.Figure())
+    rng = np.random.default_rng(0)
+    fields = {name: rng.random((10, 10, 10)) for name in ("tilt1", "tilt2", "intensity")}
+    mask = rng.random((10, 10, 10)) < 0.7
+    report._orientations(SimpleNamespace(tilt_frame="lab"), fields, mask)
+    *values, scanned_deg = given
+    assert scanned_deg is None
+    for found, name in zip(values, fields, strict=True):
+        assert found.base is None and 50 < found.size <= 100
+        np.testing.assert_array_equal(found, pictures.thin_out(fields[name][mask]))
 
 
 def test_a_picture_that_fails_does_not_cost_the_result(tmp_path, monkeypatch):
