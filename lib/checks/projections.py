@@ -5,12 +5,11 @@ images summed over the tilts. What is left over tells a wrong geometry: a centre
 images displaced across the rotation axis, by about as much, at all omegas alike.
 
 The ranks share the omegas; rank 0 sends them the voxels a chunk at a time. Where voxels are larger than
-pixels, both images are binned until they are not, else the projection would have holes.
+pixels, the images are summed to bins of their size.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,8 +22,9 @@ from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import broadcast, collect, collect_everywhere
 from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
-from ..projection import kernels
+from ..projection import footprint
 from ..scan.bands import Bands
+from ..scan.binned import binned
 from ..scan.setting import Setting, find_dark
 
 Array = NDArray[np.float64]
@@ -41,12 +41,12 @@ _FAR_ABOVE, _WORTH_A_WORD = 2.0, 0.1  # times the usual residual, and above it
 
 @dataclass(frozen=True)
 class Shown:
-    """The images (n_x, n_y) of one omega in counts above the dark level, `bin` pixels to a side."""
+    """The images (n_x, n_y) of one omega in counts above the dark level, of bins (along x, y) of pixels."""
 
     omega_deg: float
     measured: Image
     predicted: Image
-    bin: int
+    bins: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False
         chosen = _choose(residual)
         shown = projector.each(
             chosen,
-            lambda k, m, p: Shown(float(omega_deg[k]), m, (scale * p).astype(np.float32), projector.bin),
+            lambda k, m, p: Shown(float(omega_deg[k]), m, (scale * p).astype(np.float32), projector.bins),
             everywhere=False,
         )
     along = setting.projector.views.matrix[:, :, setting.projector.axis].mean(axis=0)
@@ -161,15 +161,13 @@ class _Projector:
     """Measured and predicted images of the omegas, shared among the ranks."""
 
     def __init__(self, setting: Setting, density: Array, comm: Comm) -> None:
-        self.setting, self.comm = setting, comm
-        self.dark = find_dark(setting.measurement, comm)
+        self.setting, self.comm = setting.fitted_to_voxels(), comm
+        self.dark = find_dark(self.setting.measurement, comm)
         self.share_of_frames = setting.measurement.share_of_frames
-        n_x, n_y = setting.projector.views.detector_shape
-        voxel_px = setting.params.M * np.divide(setting.params.grain_dim, setting.params.grain_steps).max()
-        self.bin = min(max(1, math.ceil(voxel_px - 1e-6)), n_x, n_y)
+        self.bins, self.shape = self.setting.projector.bins, self.setting.projector.detector_shape
+        self.widths_px = self.setting.projector.widths_px
         self.values = density.reshape(-1) if comm.rank == 0 else np.empty(0)
         self.places = np.flatnonzero(self.values > 0)
-        self.shape = (n_x // self.bin, n_y // self.bin)
 
     def each(
         self,
@@ -204,35 +202,33 @@ class _Projector:
         """
         known = np.isfinite(measured)
         m, p = (image[known].astype(np.float64) for image in (measured, predicted))
-        n_values = int(self.setting.measurement.measured(k).sum()) * self.bin**2 * m.size
+        n_values = int(self.setting.measurement.measured(k).sum()) * m.size
         scaled = 1.0 / self.share_of_frames[k]
         noise = scaled * (float(np.maximum(m, 0.0).sum()) + scaled * n_values * self.dark.variance)
         sums = [float(v) for v in (m.sum(), p.sum(), (m * m).sum(), (m * p).sum(), (p * p).sum())]
-        return *sums, noise, *(self.bin * _shift(measured, predicted))
+        return *sums, noise, *(self.bins * _shift(measured, predicted))
 
     def _measured(self, bands: Bands, k: int) -> Image:
         """Counts above the dark level of one omega, all tilts together, binned; NaN where not measured.
 
         Scaled up where frames are missing.
         """
-        (n_x, n_y), n = self.shape, self.bin
         total = (self.setting.totals or {}).get(k)
-        image = (bands.total(k) if total is None else total) - np.float32(
-            self.setting.measurement.measured(k).sum() * self.dark.mean
-        )
-        image = image[: n * n_x, : n * n_y].reshape(n_x, n, n_y, n).sum(axis=(1, 3))
-        return image / np.float32(self.share_of_frames[k])
+        image = bands.total(k) if total is None else total
+        image = image if image.shape == self.shape else binned(image, self.bins)
+        dark = np.float32(self.setting.measurement.measured(k).sum() * self.dark.mean)
+        return (image - dark) / np.float32(self.share_of_frames[k])
 
     def _predict(self, numbers: list[int]) -> list[Image]:
         """The projections of the density at this rank's omegas."""
         n_pixels = self.shape[0] * self.shape[1]
         every_row = np.arange(n_pixels, dtype=np.int32)
         images = [np.zeros((n_pixels, 1), dtype=np.float32) for _ in numbers]
-        matrix = self.setting.projector.views.matrix / self.bin
-        shift = (self.setting.projector.views.shift - (self.bin - 1) / 2.0) / self.bin
+        views = self.setting.projector.views
         for xyz_um, values in self._voxels():
             for k, image in zip(numbers, images, strict=True):
-                kernels.scatter_bilinear(values, xyz_um, matrix[k], shift[k], self.shape, every_row, image)
+                place = views.matrix[k], views.shift[k], self.widths_px[k], self.shape, every_row
+                footprint.scatter(values, (xyz_um, *place), image)
         return [image.reshape(self.shape) for image in images]
 
     def _voxels(self) -> Iterator[tuple[Array, Image]]:

@@ -102,7 +102,7 @@ def _sides(mask: NDArray[np.bool_]) -> list[str]:
 
 def _center_warning(projector: Projector, found: Comparison) -> list[str]:
     off = found.shift_across_px
-    if abs(off) < _CENTER_OFF * found.shown[0].bin:
+    if abs(off) < _CENTER_OFF * max(found.shown[0].bins):
         return []
     center = ",".join(f"{v:.1f}" for v in np.add(projector.center_px, off * np.array(found.across)))
     return [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..mlem.warmup import fit_one_voxel
-from ..projection import kernels
+from ..projection import footprint
 from ..scan.setting import Setting
 
 
@@ -15,7 +15,7 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     """The kernels with arguments of the types that the run will use."""
     matrix, shift = setting.projector.views.matrix[0], setting.projector.views.shift[0]
     voxel, pixel = np.zeros((1, 3)), np.zeros((1, 1), dtype=np.float32)
-    row_of = np.zeros(1, dtype=np.int32)
-    yield lambda: kernels.scatter_bilinear(pixel, voxel, matrix, shift, (1, 1), row_of, pixel.copy())
+    place = (voxel, matrix, shift, footprint.ONE_PIXEL, (1, 1), np.zeros(1, dtype=np.int32))
+    yield lambda: footprint.scatter(pixel, place, pixel.copy())
     for part in setting.measurement.parts():  # a coarse scan is of float32
         yield lambda part=part: fit_one_voxel(part, matrix, np.dtype(np.float32))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from ..parallel.messages import collect, collect_everywhere
 from ..parallel.partition import block
 from ..physics.noise import Dark
 from ..physics.tilts import OrientationGrid, Resolution
-from ..projection import kernels
+from ..projection.footprint import ONE_PIXEL, where_it_falls
 from ..projection.views import Views
 from ..scan.bands import Bands
 from ..scan.measurement import Measurement
@@ -154,10 +154,8 @@ class Trial:
         grid = measurement.scan_type.grid(scan.axes_deg, refinement)
         views = []
         for k, image in enumerate(scan.images):
-            matrix, shift = self.views.matrix[k], self.views.shift[k]
-            hit = np.zeros(image.shape[0], dtype=np.bool_)
-            cover = np.zeros(self.xyz_um.shape[0], dtype=np.float32)
-            kernels.mark_pixels(self.xyz_um, matrix, shift, scan.shape, hit, cover)
+            place = self.views.matrix[k], self.views.shift[k], ONE_PIXEL, scan.shape
+            hit, cover = where_it_falls(self.xyz_um, *place)
             pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
             measured = scan.measured[k]
             sees = measurement.response(scan.axes_deg, grid, resolution, int(scan.chosen[k]))
@@ -165,7 +163,7 @@ class Trial:
             owned = np.ones(pixels.size, dtype=np.bool_)
             counts = partial(np.take, image, pixels, axis=0)
             response = BlockResponse.of(sees)
-            views.append(View(matrix, shift, scan.shape, pixels, counts, measured, response, cover, owned))
+            views.append(View(*place, pixels, counts, measured, response, cover, owned))
         return Model(self.xyz_um, views, scan.dark), grid
 
 

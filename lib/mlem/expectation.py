@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.noise import Dark
-from ..projection import kernels
+from ..projection import footprint
 from . import map_kernels
 from .maps import Maps
 from .response import BlockResponse, Image
@@ -39,14 +39,16 @@ _STILL = 2e-2  # relative change of the misfit at which the iterations stop
 class View:
     """One omega as this rank sees it.
 
-    matrix (2, 3) and shift (2,) project to the n_x by n_y pixels of `shape`; pixels (n_rows,) are the
-    numbers of those that the rank's voxels hit, ascending; counts() gives their data (n_rows, n_scanned);
-    response is K, zero where a tilt pair was not measured; cover (n_voxels,) the weight with which a voxel
-    falls on the detector; owned (n_rows,) whether this rank answers for the pixel in sums over all.
+    matrix (2, 3), shift (2,) and widths (2, 2) say how a voxel falls on the n_x by n_y pixels of `shape` (see
+    `projection.footprint`); pixels (n_rows,) are the numbers of those that the rank's voxels hit, ascending;
+    counts() gives their data (n_rows, n_scanned); response is K, zero where a tilt pair was not measured;
+    cover (n_voxels,) the weight with which a voxel falls on the detector; owned (n_rows,) whether this rank
+    answers for the pixel in sums over all.
     """
 
     matrix: NDArray[np.float64]
     shift: NDArray[np.float64]
+    widths: NDArray[np.float64]
     shape: tuple[int, int]
     pixels: NDArray[np.int64]
     counts: Callable[[], NDArray[Any]]
@@ -60,11 +62,11 @@ class View:
         """Whether far fewer positions are scanned than there are orientations."""
         return _FEW_SCANNED * self.response.n_scanned <= self.response.n_padded
 
-    def row_of(self) -> NDArray[np.int32]:
-        """Row of each pixel of the ROI, -1 where the rank's voxels do not hit it."""
-        rows = np.full(self.shape[0] * self.shape[1], -1, dtype=np.int32)
-        rows[self.pixels] = np.arange(self.pixels.size, dtype=np.int32)
-        return rows
+    def place(self, xyz_um: NDArray[np.float64]) -> tuple[Any, ...]:
+        """Where voxels (n_voxels, 3) fall, as the kernels want it."""
+        row_of = np.full(self.shape[0] * self.shape[1], -1, dtype=np.int32)
+        row_of[self.pixels] = np.arange(self.pixels.size, dtype=np.int32)
+        return xyz_um, self.matrix, self.shift, self.widths, self.shape, row_of
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class Model:
         """
         if view.sees_few:
             image = np.zeros((view.pixels.size, view.response.n_scanned), dtype=np.float32)
-            kernels.scatter_bilinear(view.response.of_voxels(maps), *self._place(view), image)
+            footprint.scatter(view.response.of_voxels(maps), view.place(self.xyz_um), image)
             return image, None
         image = np.zeros((view.pixels.size, view.response.n_padded), dtype=np.float32)
-        map_kernels.scatter_maps(maps.first, maps.run, maps.values, *self._place(view), image)
+        map_kernels.scatter_maps(maps.first, maps.run, maps.values, view.place(self.xyz_um), image)
         return view.response.of_pixels(image)
 
     def backproject(self, view: View, image: Image, lit: Lit, maps: Maps) -> None:
@@ -95,15 +97,11 @@ class Model:
         """
         if lit is None:
             seen = np.zeros((maps.n_voxels, view.response.n_scanned), dtype=np.float32)
-            kernels.gather_bilinear(image, *self._place(view), seen)
+            footprint.gather(image, view.place(self.xyz_um), seen)
             view.response.of_voxels_back(seen, maps)
         else:
             back = view.response.of_pixels_back(image, lit)
-            map_kernels.gather_maps(back, *self._place(view), maps.first, maps.run, maps.values)
-
-    def _place(self, view: View) -> tuple[Any, ...]:
-        """Where the voxels fall, as the kernels want it."""
-        return self.xyz_um, view.matrix, view.shift, view.shape, view.row_of()
+            map_kernels.gather_maps(back, view.place(self.xyz_um), maps.first, maps.run, maps.values)
 
     def deviance(self, maps: Maps) -> float:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""

@@ -22,7 +22,7 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.noise import Dark
 from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
-from ..projection import kernels
+from ..projection.footprint import where_it_falls
 from ..projection.projector import Projector
 from ..scan.bands import Bands, Marks, filled_in
 from ..scan.gather import NOTHING, Result, gather_completeness, gather_field
@@ -75,6 +75,7 @@ class Outcome:
 
 def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere. Collective."""
+    setting = setting.fitted_to_voxels()
     measurement, projector = setting.measurement, setting.projector
     dark = find_dark(measurement, comm)
     hull = find_hull(measurement, projector, comm, _look(setting, dark), quiet=quiet)
@@ -146,8 +147,8 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
     views: list[View] = []
     with together(comm):
         views = [
-            _view(setting.measurement, setting.projector, bands, k, xyz_um)
-            for k in range(setting.measurement.n_omega)
+            _view(setting.measurement, setting.projector, widths_px, bands, k, xyz_um)
+            for k, widths_px in enumerate(setting.projector.widths_px)
         ]
     _check_memory_of_maps(setting, views, xyz_um.shape[0], comm)
     limit = None if setting.params.memory is None else setting.params.memory * 1e9
@@ -178,18 +179,15 @@ def _check_memory_of_maps(setting: Setting, views: list[View], n_voxels: int, co
     )
 
 
-def _view(measurement: Measurement, projector: Projector, bands: Bands, k: int, xyz_um: Array) -> View:
+def _view(
+    measurement: Measurement, projector: Projector, widths_px: Array, bands: Bands, k: int, xyz_um: Array
+) -> View:
     """Which pixels the voxels hit at the k-th omega; its response comes later, with the orientations."""
-    matrix, shift = projector.views.matrix[k], projector.views.shift[k]
-    n_x, n_y = projector.views.detector_shape
-    hit = np.zeros(n_x * n_y, dtype=np.bool_)
-    cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
-    kernels.mark_pixels(xyz_um, matrix, shift, (n_x, n_y), hit, cover)
-    pixels = np.flatnonzero(hit)
+    place = projector.views.matrix[k], projector.views.shift[k], widths_px, projector.detector_shape
+    hit, cover = where_it_falls(xyz_um, *place)
+    pixels, n_y = np.flatnonzero(hit), projector.detector_shape[1]
     return View(
-        matrix=matrix,
-        shift=shift,
-        shape=(n_x, n_y),
+        *place,
         pixels=pixels,
         counts=lambda: measurement.put_together(_counts(bands, k, pixels, n_y)),
         measured=measurement.scanned(k),

@@ -1,15 +1,15 @@
 """The inner loops of the iterative method, on maps that are stored in runs (see `maps.Maps`).
 
-Images hold one row per active pixel with the orientations, or the scanned tilts, contiguous; row_of
-(n_x * n_y of the ROI) gives the row of a pixel, -1 where it is not active.
+Images hold one row per active pixel with the orientations, or the scanned tilts, contiguous; `place` says
+where the voxels fall (see `projection.footprint`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..projection.footprint import GROUP, rows_of, scratch
 from ..projection.jit import kernel
-from ..projection.kernels import four_rows
 
 _VANISHED = np.float32(1e-20)  # counts; far less would not fit into a float, which is slow
 RUN = 8  # orientations that are handled together: a register of the processor
@@ -61,54 +61,41 @@ def _plus_block(a, row, number, block):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
-def _places(place, v, rows, weights, n_runs):  # type: ignore[no-untyped-def]
-    """How many pixels see voxel v, the first run of their four rows in an image, and their weights.
-
-    place is where the voxels fall (see `scatter_maps`, from xyz on); rows and weights (4,) are for scratch.
-    """
-    xyz, matrix, shift, shape, row_of = place
-    n = four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights)
-    if n == 0:
-        rows[:] = 0
-        weights[:] = _ZERO
+def _four(rows, weights, c, n_runs):  # type: ignore[no-untyped-def]
+    """The first run of four pixels' rows in an image, and their weights, from the c-th on."""
     return (
-        n,
-        (rows[0] * n_runs, rows[1] * n_runs, rows[2] * n_runs, rows[3] * n_runs),
-        (weights[0], weights[1], weights[2], weights[3]),
+        (rows[c] * n_runs, rows[c + 1] * n_runs, rows[c + 2] * n_runs, rows[c + 3] * n_runs),
+        (weights[c], weights[c + 1], weights[c + 2], weights[c + 3]),
     )
 
 
 @kernel(fastmath={"contract", "reassoc"})
-def scatter_maps(first, run, values, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
-    """`scatter_bilinear` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
-    flat, n_runs, place = image.reshape(-1), image.shape[1] // RUN, (xyz, matrix, shift, shape, row_of)
-    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
+def scatter_maps(first, run, values, place, image):  # type: ignore[no-untyped-def]
+    """`footprint.scatter` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
+    flat, n_runs, room = image.reshape(-1), image.shape[1] // RUN, scratch(place[3])
     for v in range(first.size - 1):
-        n, (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(place, v, rows, weights, n_runs)
-        if n == 0:
-            continue
-        for k in range(first[v], first[v + 1]):
-            held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
-            _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, held))
-            _write_run(flat, p1 + r, _plus(_run_of(flat, p1 + r), w1, held))
-            _write_run(flat, p2 + r, _plus(_run_of(flat, p2 + r), w2, held))
-            _write_run(flat, p3 + r, _plus(_run_of(flat, p3 + r), w3, held))
+        for c in range(0, rows_of(place, v, room), GROUP):
+            (p0, p1, p2, p3), (w0, w1, w2, w3) = _four(room[0], room[1], c, n_runs)
+            for k in range(first[v], first[v + 1]):
+                held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
+                _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, held))
+                _write_run(flat, p1 + r, _plus(_run_of(flat, p1 + r), w1, held))
+                _write_run(flat, p2 + r, _plus(_run_of(flat, p2 + r), w2, held))
+                _write_run(flat, p3 + r, _plus(_run_of(flat, p3 + r), w3, held))
 
 
 @kernel(fastmath={"contract", "reassoc"})
-def gather_maps(image, xyz, matrix, shift, shape, row_of, first, run, values):  # type: ignore[no-untyped-def]
+def gather_maps(image, place, first, run, values):  # type: ignore[no-untyped-def]
     """The adjoint of `scatter_maps`: adds to those values that the maps hold."""
-    flat, n_runs, place = image.reshape(-1), image.shape[1] // RUN, (xyz, matrix, shift, shape, row_of)
-    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
+    flat, n_runs, room = image.reshape(-1), image.shape[1] // RUN, scratch(place[3])
     for v in range(first.size - 1):
-        n, (p0, p1, p2, p3), (w0, w1, w2, w3) = _places(place, v, rows, weights, n_runs)
-        if n == 0:
-            continue
-        for k in range(first[v], first[v + 1]):
-            held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
-            held = _plus(_plus(held, w0, _run_of(flat, p0 + r)), w1, _run_of(flat, p1 + r))
-            held = _plus(_plus(held, w2, _run_of(flat, p2 + r)), w3, _run_of(flat, p3 + r))
-            _write_run(values[np.uintp(k)], 0, held)
+        for c in range(0, rows_of(place, v, room), GROUP):
+            (p0, p1, p2, p3), (w0, w1, w2, w3) = _four(room[0], room[1], c, n_runs)
+            for k in range(first[v], first[v + 1]):
+                held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
+                held = _plus(_plus(held, w0, _run_of(flat, p0 + r)), w1, _run_of(flat, p1 + r))
+                held = _plus(_plus(held, w2, _run_of(flat, p2 + r)), w3, _run_of(flat, p3 + r))
+                _write_run(values[np.uintp(k)], 0, held)
 
 
 @kernel(inline="always")

@@ -50,7 +50,7 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Res
     found: Resolution | None = None
     with together(comm):
         if comm.rank == 0:
-            xyz_um = _coarse_voxels(projector, hull, scan.factor / setting.params.M)
+            xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
             trial = Trial(measurement, scan, xyz_um, scan.views(projector.views))
             found = _search(measurement, trial, given)
             if (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..projection import kernels
+from ..projection.footprint import ONE_PIXEL, where_it_falls
 from ..scan import warmup
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
@@ -31,14 +31,13 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
 def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: np.dtype[Any]) -> None:
     """An iteration with one voxel in front of one pixel, and what is read off its map."""
     counts = measurement.put_together(np.zeros((1, measurement.n_pairs), dtype=dtype))
-    xyz, shift = np.zeros((1, 3)), np.zeros(2)
-    hit, cover = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.float32)
-    kernels.mark_pixels(xyz, matrix, shift, (1, 1), hit, cover)
+    xyz, place = np.zeros((1, 3)), (matrix, np.zeros(2), ONE_PIXEL, (1, 1))
+    hit, cover = where_it_falls(xyz, *place)
     pixels, measured = np.flatnonzero(hit), measurement.scanned(0)
     for refinement in (1, REFINEMENT):  # K may come before P or after it
         grid = measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
         response = BlockResponse.of(np.ones((measured.size, grid.n_pairs), dtype=np.float32))
-        view = View(matrix, shift, (1, 1), pixels, lambda: counts, measured, response, cover, hit)
+        view = View(*place, pixels, lambda: counts, measured, response, cover, hit)
         model, maps = Model(xyz, [view]), Maps.full(1, grid.n_pairs, 1.0)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange())
         shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

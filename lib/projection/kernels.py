@@ -3,9 +3,6 @@
 `flat` arrays hold one row per detector pixel with the tilt pairs contiguous: gathering is bound by
 memory, and this is the layout in which a voxel reads whole cache lines. A set of omegas shares one
 `flat`; omega k owns the pixels of the box boxes[k] = (x0, y0, n_x, n_y) from row first_row[k] on.
-
-The bilinear pair works on one omega and a list of voxels: its images hold one row per active pixel, and
-row_of (n_x * n_y of the ROI) gives the row of a pixel, -1 where it is not active.
 """
 
 from __future__ import annotations
@@ -28,6 +25,33 @@ def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
                 for iy in range(y_start, min(y_start + _TILE, n_y)):
                     for t in range(t_start, min(t_start + _TILE, n_pairs)):
                         out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
+
+
+@kernel()
+def sum_bins(frame, y0, bins, least_known, out):  # type: ignore[no-untyped-def]
+    """out[i, j] = the sum of the pixels of a bin, bins = (along x, along y), from column 0 and row y0 on.
+
+    Pixels of the frame that are no finite number count as the mean of the others of their bin; NaN where
+    those are fewer than the share least_known.
+    """
+    b_x, b_y = bins
+    n = b_x * b_y
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = np.float32(0.0)
+            for x in range(i * b_x, (i + 1) * b_x):
+                for y in range(y0 + j * b_y, y0 + (j + 1) * b_y):
+                    total += np.float32(frame[x, y])
+            if not np.isfinite(total):
+                total, known = np.float32(0.0), 0
+                for x in range(i * b_x, (i + 1) * b_x):
+                    for y in range(y0 + j * b_y, y0 + (j + 1) * b_y):
+                        value = np.float32(frame[x, y])
+                        if np.isfinite(value):
+                            total += value
+                            known += 1
+                total = total * np.float32(n / known) if known >= least_known * n else np.float32(np.nan)
+            out[i, j] = total
 
 
 @kernel()
@@ -233,86 +257,6 @@ def gather_exact(  # type: ignore[no-untyped-def]
                     sums[v, s] += is_lit
                 else:
                     sums[v, s] += here[s]
-
-
-@kernel(inline="always")
-def _corner(x, y, z, matrix, shift):  # type: ignore[no-untyped-def]
-    """Lower pixel of the four around the projection of a point, and its distance from it."""
-    px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0]
-    py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1]
-    ix, iy = int(np.floor(px)), int(np.floor(py))
-    return ix, iy, np.float32(px - ix), np.float32(py - iy)
-
-
-@kernel(inline="always")
-def _pixel(corner, ix, iy, shape):  # type: ignore[no-untyped-def]
-    """Number of one of the four pixels from the lower one on; -1 outside the detector."""
-    i, j = ix + (corner >> 1), iy + (corner & 1)
-    return i * shape[1] + j if 0 <= i < shape[0] and 0 <= j < shape[1] else -1
-
-
-@kernel(inline="always")
-def _share(corner, fx, fy, one):  # type: ignore[no-untyped-def]
-    """What falls on that pixel of a point fx, fy beyond the lower one; in the precision of `one`."""
-    return (fx if corner >> 1 else one - fx) * (fy if corner & 1 else one - fy)
-
-
-@kernel(inline="always")
-def four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights):  # type: ignore[no-untyped-def]
-    """Rows and weights of the active pixels around the projection of voxel v; returns how many.
-
-    Where there are any, but fewer than four, one of them fills the places with weight 0.
-    """
-    ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
-    n = 0
-    for corner in range(4):
-        pixel = _pixel(corner, ix, iy, shape)
-        if pixel < 0 or row_of[pixel] < 0:
-            continue
-        rows[n] = row_of[pixel]
-        weights[n] = _share(corner, fx, fy, np.float32(1.0))
-        n += 1
-    for corner in range(n, 4):
-        rows[corner], weights[corner] = rows[0], np.float32(0.0)
-    return n
-
-
-@kernel(fastmath={"contract", "reassoc"})
-def scatter_bilinear(maps, xyz, matrix, shift, shape, row_of, image):  # type: ignore[no-untyped-def]
-    """image[row(u)] += sum over voxels of P[u, v] maps[v]; maps (n_voxels, n), image (n_rows, n)."""
-    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
-    for v in range(maps.shape[0]):
-        source = maps[v]
-        for c in range(four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights)):
-            target, weight = image[rows[c]], weights[c]
-            for s in range(source.size):
-                target[s] += weight * source[s]
-
-
-@kernel(fastmath={"contract", "reassoc"})
-def gather_bilinear(image, xyz, matrix, shift, shape, row_of, maps):  # type: ignore[no-untyped-def]
-    """maps[v] += sum over pixels of P[u, v] image[row(u)]: the adjoint of `scatter_bilinear`."""
-    rows, weights = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.float32)
-    for v in range(maps.shape[0]):
-        target = maps[v]
-        for c in range(four_rows(xyz, v, matrix, shift, shape, row_of, rows, weights)):
-            source, weight = image[rows[c]], weights[c]
-            for s in range(target.size):
-                target[s] += weight * source[s]
-
-
-@kernel()
-def mark_pixels(xyz, matrix, shift, shape, hit, cover):  # type: ignore[no-untyped-def]
-    """Mark the pixels (n_x * n_y) that the voxels hit; cover (n_voxels,) is their weight on the detector."""
-    for v in range(xyz.shape[0]):
-        ix, iy, fx, fy = _corner(xyz[v, 0], xyz[v, 1], xyz[v, 2], matrix, shift)
-        total = 0.0
-        for corner in range(4):
-            pixel = _pixel(corner, ix, iy, shape)
-            if pixel >= 0:
-                hit[pixel] = True
-                total += _share(corner, fx, fy, 1.0)
-        cover[v] = total
 
 
 @kernel()

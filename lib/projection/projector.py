@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from . import footprint
 from .views import Block, Views
 
 Array = NDArray[np.float64]
@@ -18,7 +19,8 @@ class Projector:
 
     axis is that of the volume which omega turns about; a layer is normal to it. views (at the mean tilt) and
     pair_views (at every pair of tilts; None for `projection mean`) have an entry for each omega. center_px is
-    the image of the rotation axis in them.
+    the image of the rotation axis in them. voxel_um are the edges of a voxel. A pixel of the views is the sum
+    of `bins` (along x, along y) pixels of the detector.
     """
 
     volume: Block
@@ -26,6 +28,8 @@ class Projector:
     views: Views
     pair_views: Views | None
     center_px: tuple[float, float]
+    voxel_um: tuple[float, float, float]
+    bins: tuple[int, int] = (1, 1)
 
     @property
     def detector_shape(self) -> tuple[int, int]:
@@ -50,6 +54,24 @@ class Projector:
         if pairs is not None:
             pairs = replace(pairs, shift=pairs.shift + move[:, None, :])
         return replace(self, views=views, pair_views=pairs, center_px=center_px)
+
+    def binned(self, bins: tuple[int, int], first: tuple[int, int], shape: tuple[int, int]) -> Projector:
+        """On images of so many bins (n_x, n_y) of pixels, the first of which begins at a pixel `first`."""
+        size = np.array(bins, dtype=np.float64)
+        middle = np.array(first) + (size - 1.0) / 2.0
+
+        def small(views: Views) -> Views:
+            return Views(views.matrix / size[:, None], (views.shift - middle) / size, shape)
+
+        cx, cy = (np.subtract(self.center_px, middle) / size).tolist()
+        pairs = None if self.pair_views is None else small(self.pair_views)
+        total = (self.bins[0] * bins[0], self.bins[1] * bins[1])
+        return replace(self, views=small(self.views), pair_views=pairs, center_px=(cx, cy), bins=total)
+
+    @property
+    def widths_px(self) -> Array:
+        """How a voxel is spread over the pixels of the views: see `footprint.widths_px`."""
+        return footprint.widths_px(self.views, self.voxel_um)
 
     @property
     def layered_shape(self) -> tuple[int, int, int]:

@@ -20,7 +20,8 @@ _TITLES = ("measured", "projected", "difference")
 def draw_images(shown: Sequence[Shown]) -> Figure:
     """Measured, projected and the difference of both, an omega in each row."""
     n_x, n_y = shown[0].measured.shape
-    row = float(np.clip(_ROW_HEIGHT * n_y / n_x, 0.8, 3.0))
+    bin_x, bin_y = shown[0].bins
+    row = float(np.clip(_ROW_HEIGHT * (n_y * bin_y) / (n_x * bin_x), 0.8, 3.0))
     below, above = 0.9, 0.25
     height = below + above + row * len(shown)
     figure = Figure(figsize=(WIDTH, height))  # laid out by hand: an automatic layout takes far longer
@@ -37,7 +38,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
         (predicted, "viridis", 0.0),
         (measured - predicted, "RdBu_r", -top / 2),
     )
-    edges = (-0.5, n_x * shown[0].bin - 0.5, len(shown), 0)
+    edges = (-0.5, n_x * bin_x - 0.5, len(shown), 0)
     for plot, (image, cmap, low), title in zip(plots, columns, _TITLES, strict=True):
         drawn = plot.imshow(
             image.T,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,17 +25,18 @@ from ..physics.scan_types import (
     whole_turn,
 )
 from ..physics.tilts import turn_back
+from ..projection.footprint import bins_for
 from ..projection.projector import Projector
 from ..projection.views import Block, Views
 from . import dark, store
 from .alignment import Alignment
+from .binned import whole_bins
 from .measurement import Measurement
 from .optics import differences
 from .store import Scan
 
 Array = NDArray[np.float64]
 
-_WIDEST_VOXEL_PX = 2.0  # pixels between the centres, above which four pixels leave gaps
 _TOTALS_BYTES = 128 << 20  # per rank
 
 
@@ -59,6 +61,19 @@ class Setting:
     def parts(self) -> list[Setting]:
         """One setting for each of the scans that the measurement holds."""
         return [replace(self, measurement=part) for part in self.measurement.parts()]
+
+    def fitted_to_voxels(self) -> Setting:
+        """With images that are summed to the size of the voxels, where these are wider than a pixel.
+
+        Positions are those of the bins then; the totals are shared, and either's.
+        """
+        bins = bins_for(self.projector.views, self.projector.voxel_um)
+        if bins == (1, 1):
+            return self
+        scan = self.measurement.scan
+        shape, first = whole_bins(scan.shape[3:], bins)
+        measurement = replace(self.measurement, scan=scan.binned(bins))
+        return replace(self, measurement=measurement, projector=self.projector.binned(bins, first, shape))
 
     def keep_total(self, k: int, image: NDArray[np.float32]) -> None:
         """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
@@ -120,26 +135,12 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
             "the offset of method rocking are hard to tell apart, their errors grow (2.3 times "
             "over half a turn); mlem takes the offset to be nil"
         )
-    if params.method == "mlem":
-        warnings += _gaps(params)
     grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
     volume = Block(*(voxel_axis(*axis) for axis in grid))
+    dx, dy, dz = np.divide(params.grain_dim, params.grain_steps).tolist()
     measurement = Measurement(scan, kinds, params.mode, (zero[0], zero[1]), omega_index, omega, turns)
-    projector = Projector(volume, OMEGA_AXIS[params.mode], views, pair_views, center)
+    projector = Projector(volume, OMEGA_AXIS[params.mode], views, pair_views, center, (dx, dy, dz))
     return Setting(params, measurement, projector, threshold, warnings)
-
-
-def _gaps(params: Parameters) -> list[str]:
-    """A warning where voxels lie too far apart for the four pixels that each is projected on."""
-    widths = [params.M * size / n for size, n in zip(params.grain_dim, params.grain_steps, strict=True)]
-    if max(widths) <= _WIDEST_VOXEL_PX:
-        return []
-    enough = [int(np.ceil(params.M * size / _WIDEST_VOXEL_PX)) for size in params.grain_dim]
-    steps = ",".join(str(max(n, m)) for n, m in zip(params.grain_steps, enough, strict=True))
-    return [
-        f"voxels are {max(widths):.1f} pixels wide: above {_WIDEST_VOXEL_PX:g} there are gaps between their "
-        f"projections, and the misfit of mlem grows; take grain_steps [{steps}]"
-    ]
 
 
 def find_dark(measurement: Measurement, comm: Comm) -> Dark:
@@ -147,11 +148,13 @@ def find_dark(measurement: Measurement, comm: Comm) -> Dark:
     found: Dark | None = None
     with together(comm):
         if comm.rank == 0:
-            sample = dark.sample_values(measurement.scan, measurement.omega_index)
-            known = measurement.scan.dark
+            scan = measurement.scan.unbinned or measurement.scan
+            sample = dark.sample_values(scan, measurement.omega_index)
+            known = scan.dark
             sigma = known.sigma if known and known.sigma else noise.dark_sigma(sample)
             level = known.over_subtracted if known else 0.0
             found = Dark(level, noise.dark_background(sample, sigma), sigma**2)
+            found = found.times(math.prod(measurement.scan.bins))
     result: Dark = comm.bcast(found)
     return result
 

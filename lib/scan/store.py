@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import Recon3DError
 from ..physics.dark import DarkLevel
 from .above import Frames, FramesAbove, FramesWithGaps
+from .binned import FramesBinned, whole_bins
 
 ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
@@ -167,7 +168,8 @@ class Scan:
     (n_tilt1, n_tilt2, n_omega); info is getdata.json, or empty. pixels is the array itself where that is
     in memory, or None; dark is the level that is taken off on reading. dtype is that of the pixels as they
     are read: float32 where the array holds integers (`stored`), of which those in `gaps` (n_x, n_y), 0 in
-    the array, read as NaN.
+    the array, read as NaN. Where `bins` (along x, along y) hold more than one, a pixel is the sum over a bin
+    of those of the scan `unbinned`.
     """
 
     folder: Path  # names the scan in messages
@@ -182,13 +184,25 @@ class Scan:
     dark: DarkLevel | None = None
     gaps: NDArray[np.bool_] | None = None
     stored: np.dtype[Any] | None = None
+    bins: tuple[int, int] = (1, 1)
+    unbinned: Scan | None = None
 
     def with_gaps(self, gaps: NDArray[np.bool_]) -> Scan:
         """The scan of integers, some pixels (n_x, n_y) of which were not measured."""
         return replace(self, dtype=np.dtype(np.float32), gaps=gaps, stored=self.dtype)
 
+    def binned(self, bins: tuple[int, int]) -> Scan:
+        """The scan with its pixels summed over bins (along x, along y)."""
+        if bins == (1, 1):
+            return self
+        n_pixels, _ = whole_bins(self.shape[3:], bins)
+        shape = (*self.shape[:3], *n_pixels)
+        return replace(self, shape=shape, dtype=np.dtype(np.float32), bins=bins, unbinned=self)
+
     def open(self) -> Frames:
         """The pixels above the dark level, to be read in pieces. Use in `with`."""
+        if self.unbinned is not None:
+            return FramesBinned(self.unbinned.open(), self.unbinned.shape[3:], self.unbinned.dtype, self.bins)
         frames: Frames = ArrayFile(self.folder / ARRAY) if self.pixels is None else ArrayInMemory(self.pixels)
         if self.gaps is not None and self.stored is not None:
             frames = FramesWithGaps(frames, self.gaps, self.stored)
