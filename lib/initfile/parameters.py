@@ -146,12 +146,12 @@ class Parameters(SimulationKeys):
         default="mlem",
     )
     iterations: int = key(
-        _RECONSTRUCTION, readers.count, "of mlem, at most; it stops when the misfit stands", default=8
+        _RECONSTRUCTION, readers.count, "of mlem, at most; it stops when the answer stands", default=24
     )
     subsets: int | None = key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.count),
-        "of omegas in mlem; auto: about 8 omegas in each",
+        "of omegas in mlem; auto: about 3 omegas in each",
         default=None,
     )
     memory: float | None = key(

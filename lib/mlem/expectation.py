@@ -24,15 +24,15 @@ from ..projection import footprint
 from . import map_kernels
 from .maps import Maps
 from .response import BlockResponse, Image
+from .standstill import Watch
 
 Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
 
-OMEGAS_PER_SUBSET = 8  # at which a pass moves far without cycling
+OMEGAS_PER_SUBSET = 3  # at which a pass moves far, and noise has no more part in it than with 8
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
 _FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this
 _FEW_SCANNED = 16  # times as many orientations as scanned positions: K goes before P then
-_STILL = 2e-2  # relative change of the misfit at which the iterations stop
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,14 @@ def maximise(
     n_subsets: int,
     exchange: Exchange,
     report: Callable[[int, float], None] = lambda done, misfit: None,
+    watch: Watch | None = None,
 ) -> tuple[Maps, list[float]]:
     """Improve the maps; returns them and the misfit of every iteration.
 
     The misfit is chi-square per measured value where a count or more is expected, as met on the way
-    through the subsets; the iterations end early when it stands still. `report` is called after
-    every subset with the number of views done. After each iteration orientations that hold next to
-    nothing are given up.
+    through the subsets. The iterations end early when the answer that `watch` sees stands still. `report` is
+    called after every subset with the number of views done. After each iteration orientations that hold next
+    to nothing are given up.
     """
     subsets = ordered_subsets(len(model.views), n_subsets)
     misfits: list[float] = []
@@ -172,7 +173,7 @@ def maximise(
             report(len(indices), misfits[-1] if misfits else np.nan)
         chi_square, n_values = exchange.total(squares)
         misfits.append(float(chi_square / max(n_values, 1.0)))
-        if len(misfits) > 1 and abs(misfits[-2] - misfits[-1]) < _STILL * misfits[-1]:
+        if watch is not None and watch.stands(exchange.total(watch.moved(maps))):
             break
         maps = pruned(maps, exchange)
     return maps, misfits

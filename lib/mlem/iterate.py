@@ -7,6 +7,7 @@ same. Rank 0 only ever gets what is read off the maps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
@@ -36,6 +37,7 @@ from .overlaps import RankExchange, fetch_halo
 from .resolution import find_resolution, refinement_for
 from .response import BlockResponse
 from .shape import Readings
+from .standstill import CELL_VOXELS, Watch
 from .uncertainty import orientation_errors
 
 Array = NDArray[np.float64]
@@ -89,7 +91,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
         refinement = refinement_for(measurement, resolution)
-        maps, misfits = _iterate(setting, model, resolution, refinement, exchange, comm, quiet)
+        maps, misfits = _iterate(setting, model, voxels, resolution, refinement, exchange, comm, quiet)
     readings = _read(measurement, projector, hull, shares, voxels, maps, refinement, comm)
     model = replace(model, views=model.views[:1])
     del maps, exchange  # with the counts of all pixels, before the volumes need room
@@ -230,6 +232,7 @@ def _with_response(measurement: Measurement, model: Model, refinement: int, reso
 def _iterate(
     setting: Setting,
     model: Model,
+    voxels: NDArray[np.int64],
     resolution: Resolution,
     refinement: int,
     exchange: RankExchange,
@@ -253,9 +256,18 @@ def _iterate(
         with threadpool_limits(1):  # ranks that share cores must not spin on them
             maps = maps.refined(grid, finer, expectation.NOTHING)
         fine = _with_response(setting.measurement, model, refinement, resolution)
-        maps, misfits = expectation.maximise(fine, maps, iterations, n_subsets, exchange, advance)
+        watch = _watch(setting.projector, voxels, finer)
+        maps, misfits = expectation.maximise(fine, maps, iterations, n_subsets, exchange, advance, watch)
         progress.finish()
     return maps, misfits
+
+
+def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid) -> Watch:
+    """What tells whether the maps of these voxels stand still."""
+    shape = projector.layered_shape
+    cells = tuple(-(-n // CELL_VOXELS) for n in shape)
+    places = [place // CELL_VOXELS for place in np.unravel_index(voxels, shape)]
+    return Watch(grid, np.ravel_multi_index(places, cells), math.prod(cells))
 
 
 def _read(

@@ -17,6 +17,7 @@ from .expectation import Model, NoExchange, View
 from .maps import Maps
 from .resolution import REFINEMENT
 from .response import BlockResponse
+from .standstill import Watch
 
 
 def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
@@ -39,5 +40,6 @@ def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: 
         response = BlockResponse.of(np.ones((measured.size, grid.n_pairs), dtype=np.float32))
         view = View(*place, pixels, lambda: counts, measured, response, cover, hit)
         model, maps = Model(xyz, [view]), Maps.full(1, grid.n_pairs, 1.0)
-        maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange())
+        watch = Watch(grid, np.zeros(1, dtype=np.int64), 1)
+        maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange(), watch=watch)
         shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

@@ -1,0 +1,90 @@
+"""Whether the iterations still move the answer: the orientations and how full the voxels are.
+
+Noise goes on moving single voxels for ever, and the misfit stands still long before slow, smooth errors
+have gone. So what counts is how far the orientations move together in cells of a few voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..physics.tilts import OrientationGrid
+from ..projection.jit import kernel
+from .map_kernels import RUN
+from .maps import Maps
+
+Array = NDArray[np.float64]
+
+CELL_VOXELS = 4  # to a side
+_STILL_STEPS = 4e-3  # of the scan, by which orientations still move in an iteration
+_STILL_SHARE = 1e-2  # of the densities, alike
+
+
+@kernel()
+def mark_centres(first, run, values, n1, n2, window, out):  # type: ignore[no-untyped-def]
+    """Mass and centre (in orientations) of the main peak of each map, and its total: out (n_voxels, 4).
+
+    The peak is what lies within `window` orientations of the brightest.
+    """
+    whole = np.empty(-(-n1 * n2 // RUN) * RUN, dtype=np.float32)
+    for v in range(first.size - 1):
+        whole[:] = 0.0
+        best, total = 0, 0.0
+        for r in range(first[v], first[v + 1]):
+            for s in range(RUN):
+                t = run[r] * RUN + s
+                whole[t] = values[r, s]
+                total += values[r, s]
+                if whole[t] > whole[best]:
+                    best = t
+        i0, j0 = best // n2, best % n2
+        mass = m1 = m2 = 0.0
+        for i in range(max(i0 - window, 0), min(i0 + window + 1, n1)):
+            for j in range(max(j0 - window, 0), min(j0 + window + 1, n2)):
+                value = whole[i * n2 + j]
+                mass += value
+                m1 += value * i
+                m2 += value * j
+        scale = 1.0 / mass if mass > 0.0 else 0.0
+        out[v, 0], out[v, 1], out[v, 2], out[v, 3] = mass, m1 * scale, m2 * scale, total
+
+
+@dataclass
+class Watch:
+    """Compares the maps of this rank's voxels from one iteration to the next.
+
+    grid are the orientations; cell (n_voxels,) numbers the cell of each voxel, of n_cells in the volume.
+    """
+
+    grid: OrientationGrid
+    cell: NDArray[np.int64]
+    n_cells: int
+    _before: Array | None = field(default=None, init=False)
+
+    def moved(self, maps: Maps) -> Array:
+        """What this rank's voxels of each cell have moved since the last call, to be added to other ranks'.
+
+        (5, n_cells): mass of the peaks, mass times the move of their centre along both tilts in steps of the
+        scan, total and its change. Nothing at the first call.
+        """
+        now = np.empty((maps.n_voxels, 4))
+        n1, n2 = self.grid.axis1.size, self.grid.axis2.size
+        mark_centres(maps.first, maps.run, maps.values, n1, n2, self.grid.refinement, now)
+        before, self._before = self._before, now
+        if before is None:
+            return np.zeros((5, self.n_cells))
+        step = np.clip((now[:, 1:3] - before[:, 1:3]) / self.grid.refinement, -1.0, 1.0)
+        columns = (now[:, 0], *(now[:, :1] * step).T, now[:, 3], now[:, 3] - before[:, 3])
+        return np.stack([np.bincount(self.cell, column, self.n_cells) for column in columns])
+
+    @staticmethod
+    def stands(moved: Array) -> bool:
+        """Whether cells that moved so much, all ranks' together, hardly move any more."""
+        mass, move1, move2, total, change = moved
+        if not mass.sum() > 0.0:
+            return False
+        still = float(np.hypot(move1, move2).sum()) <= _STILL_STEPS * float(mass.sum())
+        return still and float(np.abs(change).sum()) <= _STILL_SHARE * float(total.sum())
