@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to 2.8 px with a centre 3 px off
 _FAR_MISFIT = 3.0  # chi-square per value, which is 1 where the model is right
 _NEARLY_ALL = 0.9  # of the voxels of the volume
+_WIDTHS = ("rock_width", "roll_width", "strain_width")
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
@@ -79,6 +80,12 @@ def plain_warnings(setting: Setting, result: Result) -> list[str]:
             f"{100 * facts['hull_share']:.0f} % of the voxels are lit at nearly all omegas, so that none is "
             "ruled out: the grain fills the volume (make grain_dim larger), or light lies under all of the "
             "images (scatter, a background that was not taken off: key background)"
+        )
+    if not facts.get("resolution_found", True):
+        widths = ", ".join(f"{key} {facts[f'{key}_deg']:.3g}" for key in _WIDTHS if f"{key}_deg" in facts)
+        found.append(
+            f"the scan does not tell the width of the resolution (too few counts, or too short a range of "
+            f"tilts): the usual one is taken ({widths} deg); give what the instrument has"
         )
     misfit = float(facts["misfit"][-1]) if len(facts.get("misfit", ())) else 0.0
     if misfit > _FAR_MISFIT:

@@ -35,18 +35,26 @@ _LEAST_KNOWN = 0.5  # of what is put together, from which the rest is taken to b
 class CoarseScan:
     """Counts summed over factor x factor pixels and over neighbouring tilts, at some omegas.
 
-    chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are
-    the tilts from tilt_zero; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega, NaN
-    where too few of the pixels were measured; dark is that of a coarse pixel.
+    chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are the tilts
+    from tilt_zero, each the middle of tilt_steps positions; images hold (n_x * n_y, n_scanned) and measured
+    (n_scanned,) per omega, NaN where too few of the pixels were measured; dark is that of a coarse pixel.
     """
 
     chosen: NDArray[np.int64]
     factor: int
     shape: tuple[int, int]
     axes_deg: tuple[Array, Array]
+    tilt_steps: tuple[int, int]
     images: list[NDArray[np.float32]]
     measured: list[NDArray[np.bool_]]
     dark: Dark
+
+    @property
+    def n_counts(self) -> float:
+        """Total of the counts above the dark level."""
+        total = sum(float(np.nansum(image, dtype=np.float64)) for image in self.images)
+        known = sum(int(np.isfinite(image).sum()) for image in self.images)
+        return max(total - known * self.dark.mean, 1.0)
 
     def views(self, views: Views) -> Views:
         """The projections to coarse pixels, from those of all omegas to the pixels of the ROI."""
@@ -91,6 +99,7 @@ def load(
         factor=factor,
         shape=(n_x // factor, n_y // factor),
         axes_deg=(axis1, axis2),
+        tilt_steps=(steps[0], steps[1]),
         images=[image for part in parts for image in part],
         measured=[share >= _LEAST_KNOWN for share in shares],
         dark=dark.times(n_summed),
@@ -147,6 +156,16 @@ class Trial:
     xyz_um: Array
     views: Views
     all_pixels: bool = False
+
+    @property
+    def steps_deg(self) -> tuple[float, float]:
+        """Mean steps of the axes of the unknown, as `Measurement.steps_deg`."""
+        return self.measurement.steps_of(self.scan.axes_deg)
+
+    @property
+    def usual_step_deg(self) -> float:
+        """Their mean."""
+        return self.measurement.usual_step_of(self.scan.axes_deg)
 
     def model(self, resolution: Resolution, refinement: int = 1) -> tuple[Model, OrientationGrid]:
         """The forward model with given widths, and its orientations: `refinement` on a step of the scan."""

@@ -55,6 +55,7 @@ class Outcome:
     """What this method adds to the fields: for the report and the file."""
 
     resolution: Resolution
+    sure: bool
     width_keys: tuple[str, ...]
     misfits: list[float]
     counts_per_density: float
@@ -66,6 +67,7 @@ class Outcome:
             "n_iterations": len(self.misfits),
             "misfit": self.misfits,
             "hull_share": self.hull_share,
+            "resolution_found": self.sure,
             **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
         }
 
@@ -86,7 +88,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)
-    resolution = find_resolution(setting, hull, dark, comm)
+    resolution, sure = find_resolution(setting, hull, dark, comm)
     with Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
@@ -104,6 +106,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     response = _with_response(measurement, one_view, refinement, resolution).views[0].response
     outcome = Outcome(
         resolution,
+        sure,
         measurement.scan_type.widths,
         misfits,
         float(np.mean(response.seen)),

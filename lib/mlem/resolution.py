@@ -7,13 +7,16 @@ maximum at the right widths. A coarse volume and a few omegas suffice for that.
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
-from ..parallel.communicator import Comm, together
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import collect_everywhere
 from ..physics.noise import Dark
 from ..physics.tilts import Resolution
 from ..projection.projector import Projector
@@ -27,38 +30,62 @@ Array = NDArray[np.float64]
 
 _N_OMEGA = 24  # of the trial, at most
 _PIXELS_ACROSS = 32  # of the trial, at most
-_ITERATIONS, _SUBSETS = 3, 4  # of a trial, few for speed
+_TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
+_ITERATIONS, _SUBSETS = 4, 8  # of a trial; with fewer it has not got far, and narrow widths seem to fit
 _NARROW = 1.1  # steps of the scan
 _START = (1.0, 1.4)  # widths in steps of the scan
-_EVALUATIONS, _MORE_EVALUATIONS = 24, 14  # of the simplex, at most
+_TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
+_FAR = 8.0  # times these: surely too broad
+_FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25,)  # between the trials, coarse and fine
+_MOVES = 6  # of the middle of the trials, at most
 _FEWEST_JUDGES = 3  # omegas that are left out
-_FACTOR = 1.3  # between the first trials
 REFINEMENT, _FINER = 2, 3  # orientations per step of the scan, along each tilt
-_BLUR_STEPS = {1: 0.57, REFINEMENT: 0.68}  # with which a trial finds the true widths, by refinement
-_BROAD = 5e-3  # per count: what a width that is broader by a factor of e may cost
+_BLUR_STEPS = {1: 0.8, REFINEMENT: 0.68}  # with which a trial finds the true widths, by refinement
+_BROAD = 8e-3  # of what too broad a width costs: what one broader by a factor of e may
+_SURE = 10.0  # log likelihood that widths must gain over those that are too broad
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
 
 
-def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Resolution:
-    """The widths of the init file in degrees, those that are `auto` estimated. Collective."""
+class Found(NamedTuple):
+    """The widths, and whether the scan tells those that were looked for."""
+
+    resolution: Resolution
+    sure: bool = True
+
+
+def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Found:
+    """The widths of the init file in degrees, those that are `auto` estimated. Collective.
+
+    Where the scan does not tell, the widths are the usual ones.
+    """
     measurement, projector = setting.measurement, setting.projector
     rock, roll = given = _given(setting)
     if rock is not None and roll is not None:
-        return Resolution(rock, roll)
-    scan = coarse.load(measurement, dark, comm, _N_OMEGA, _PIXELS_ACROSS)
-    found: Resolution | None = None
-    with together(comm):
-        if comm.rank == 0:
-            xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
-            trial = Trial(measurement, scan, xyz_um, scan.views(projector.views))
-            found = _search(measurement, trial, given)
-            if (
-                _is_narrow(measurement, found) and measurement.scan_type.unknown[1]
-            ):  # too narrow for a grid of steps
-                found = _search(measurement, trial, given, found)
-    result: Resolution = comm.bcast(found)
-    return result
+        return Found(Resolution(rock, roll))
+    for n_tilts in (_TILTS_ACROSS, 0):
+        scan = coarse.load(measurement, dark, comm, _N_OMEGA, _PIXELS_ACROSS, n_tilts, everywhere=True)
+        xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
+        search = _Search(Trial(measurement, scan, xyz_um, scan.views(projector.views)), given, comm)
+        found = search.first()
+        narrow = found.resolution.narrow < _NARROW * search.trial.usual_step_deg
+        summed = max(scan.tilt_steps)
+        if summed == 1:
+            break
+        if not narrow:
+            return Found(_of_one(found.resolution, measurement, summed), found.sure)
+    if found.sure and narrow and measurement.scan_type.unknown[1]:  # too narrow for a grid of steps
+        return search.again(found)
+    return found
+
+
+def _of_one(resolution: Resolution, measurement: Measurement, n: int) -> Resolution:
+    """The widths at one position from those at n neighbours summed, which widen them by their spread."""
+    spread = 8.0 * np.log(2.0) * (n**2 - 1) / 12.0 * measurement.usual_step_deg**2
+    rock, roll = (
+        float(np.sqrt(max(w**2 - spread, 0.1 * w**2))) for w in (resolution.rocking, resolution.rolling)
+    )
+    return Resolution(rock, roll)
 
 
 def refinement_for(measurement: Measurement, resolution: Resolution) -> int:
@@ -92,7 +119,7 @@ def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
     On a finer grid narrow widths would explain the noise as well: every third omega is then left out of
     the reconstruction, and it is these that it must explain.
     """
-    blur = _BLUR_STEPS[refinement] * trial.measurement.usual_step_deg
+    blur = _BLUR_STEPS[refinement] * trial.usual_step_deg
     model, grid = trial.model(resolution.sharpened(blur), refinement)
     judges = [view for k, view in enumerate(model.views) if k % 3 == 1]
     if refinement == 1 or len(judges) < _FEWEST_JUDGES:
@@ -111,41 +138,90 @@ def _coarse_voxels(projector: Projector, hull: Hull, cell_um: float) -> Array:
     return sums / np.bincount(which)[:, None]
 
 
-def _search(
-    measurement: Measurement,
-    trial: Trial,
-    given: tuple[float | None, float | None],
-    found: Resolution | None = None,
-) -> Resolution:
-    """Minimise the deviance over the widths that are not given; again, finer, from those found before.
+class _Search:
+    """The widths with the least deviance: trials on a grid of widths, which the ranks share.
 
     Equal widths do not turn in the sample frame; narrower ones with broader orientations then explain the
     scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken.
     """
-    steps = measurement.steps_deg
-    least = _NARROWEST if measurement.scan_type.unknown[1] else _NARROWEST_IN_LINE
-    free = [i for i in range(2) if given[i] is None]
 
-    def widths(logarithms: Array) -> Resolution:
-        values = [0.0 if g is None else g for g in given]
-        for i, logarithm in zip(free, logarithms, strict=True):
-            values[i] = float(
-                np.exp(np.clip(logarithm, np.log(least * steps[i]), np.log(_WIDEST * steps[i])))
-            )
+    def __init__(self, trial: Trial, given: tuple[float | None, float | None], comm: Comm) -> None:
+        self.trial, self.given, self.comm = trial, given, comm
+        self.free = [i for i in range(2) if given[i] is None]
+        measurement = trial.measurement
+        least = _NARROWEST if measurement.scan_type.unknown[1] else _NARROWEST_IN_LINE
+        self.steps = np.array([trial.steps_deg[i] for i in self.free])
+        self.least, self.most = np.log(least * self.steps), np.log(_WIDEST * self.steps)
+        self.known: dict[tuple[int, bytes], float] = {}
+        self.price = 0.0  # of a width that is broader by a factor of e
+
+    def first(self) -> Found:
+        """The search from the usual widths and broader ones. Collective."""
+        usual = np.log([_START[i] for i in self.free] * self.steps)
+        starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
+        *deviances, far = self._deviances(starts, 1)
+        gain = far - min(deviances)
+        if gain * self.trial.scan.n_counts < _SURE:
+            return Found(self._widths(usual), sure=False)
+        self.price = _BROAD * gain
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, _FACTORS)
+        return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
+
+    def again(self, found: Found) -> Found:
+        """The search on a finer grid of orientations, from the widths found before. Collective."""
+        widths = (found.resolution.rocking, found.resolution.rolling)
+        best, _ = self._descend(np.log([widths[i] for i in self.free]), REFINEMENT, _FACTORS_AGAIN)
+        return Found(self._widths(best))
+
+    def _widths(self, logarithms: Array) -> Resolution:
+        values = [0.0 if g is None else g for g in self.given]
+        for i, logarithm in zip(self.free, logarithms, strict=True):
+            values[i] = float(np.exp(logarithm))
         return Resolution(values[0], values[1])
 
-    if found is None:
-        before = (_START[0] * steps[0], _START[1] * steps[1])
-        refinement, factor, evaluations = 1, _FACTOR, _EVALUATIONS
-    else:
-        before = astuple(found)
-        refinement, factor, evaluations = REFINEMENT, 1.0 / _FACTOR, _MORE_EVALUATIONS
-    start = np.log([before[i] for i in free])
-    simplex = np.vstack([start, start + np.log(factor) * np.eye(len(free))])
-    best = minimize(
-        lambda x: _deviance(trial, widths(x), refinement) - _BROAD * x.sum(),
-        start,
-        method="Nelder-Mead",
-        options={"maxfev": evaluations, "initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-6},
-    )
-    return widths(best.x)
+    def _descend(self, middle: Array, refinement: int, factors: tuple[float, ...]) -> tuple[Array, bool]:
+        """The best logarithms of the widths, and whether that is at a bound."""
+        directions = np.array(list(product((-1, 0, 1), repeat=middle.size)))
+        at_bound = False
+        for factor in factors:
+            for _ in range(_MOVES):
+                points = np.clip(middle + np.log(factor) * directions, self.least, self.most)
+                values = np.array(self._deviances(list(points), refinement)) - self.price * points.sum(axis=1)
+                best = points[np.argmin(values)]
+                if np.array_equal(best, middle):
+                    break
+                middle = best
+            at_bound = bool(((middle <= self.least) | (middle >= self.most)).any())
+            between = np.clip(middle + np.log(factor) * _lowest(directions, values), self.least, self.most)
+            value = self._deviances([between], refinement)[0] - self.price * between.sum()
+            middle = between if value < values.min() else middle  # a ridge is no parabola
+        return middle, at_bound
+
+    def _deviances(self, points: list[Array], refinement: int) -> list[float]:
+        """`_deviance` of widths given by their logarithms. Collective."""
+        keys = [(refinement, point.round(12).tobytes()) for point in points]
+        new = [k for k in dict.fromkeys(keys) if k not in self.known]
+        place = dict(zip(keys, points, strict=True))
+        mine: list[float] = []
+        with together(self.comm), threadpool_limits(1):
+            for key in new[self.comm.rank :: self.comm.size]:
+                mine.append(_deviance(self.trial, self._widths(place[key]), refinement))
+                check_alarm(self.comm)
+        for rank, values in enumerate(collect_everywhere(self.comm, mine)):
+            self.known.update(zip(new[rank :: self.comm.size], values, strict=True))
+        return [self.known[key] for key in keys]
+
+
+def _lowest(places: NDArray[np.int64], values: Array) -> Array:
+    """Where a parabola through values on the grid -1, 0, 1 (3^n, n) is lowest, on the grid."""
+    n = places.shape[1]
+    pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    columns = [np.ones(len(places)), *places.T, *(places[:, i] * places[:, j] for i, j in pairs)]
+    found = np.linalg.lstsq(np.stack(columns, axis=1), values, rcond=None)[0]
+    hessian = np.zeros((n, n))
+    for (i, j), value in zip(pairs, found[1 + n :], strict=True):
+        hessian[i, j] += value
+        hessian[j, i] += value
+    if np.linalg.eigvalsh(hessian)[0] <= 0.0:
+        return np.zeros(n)
+    return np.clip(np.linalg.solve(hessian, -found[1 : 1 + n]), -1.0, 1.0)

@@ -102,17 +102,25 @@ class Measurement:
     @property
     def steps_deg(self) -> tuple[float, float]:
         """Mean steps of the two axes of the unknown; 1 for one that has a single position."""
+        return self.steps_of(self._axes_from(0.0, 0.0))
+
+    def steps_of(self, axes_deg: tuple[Array, Array]) -> tuple[float, float]:
+        """`steps_deg` for other positions of the scanned axes."""
         step1, step2 = (
             float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else 1.0
-            for axis in self.scan_type.axes_of(self._axes_from(0.0, 0.0))
+            for axis in self.scan_type.axes_of(axes_deg)
         )
         return step1, step2
 
     @property
     def usual_step_deg(self) -> float:
         """Mean of the steps of the unknown's axes."""
+        return self.usual_step_of(self._axes_from(0.0, 0.0))
+
+    def usual_step_of(self, axes_deg: tuple[Array, Array]) -> float:
+        """`usual_step_deg` for other positions of the scanned axes."""
         n_unknown = 1 if not self.scan_type.unknown[1] else 2
-        return sum(self.steps_deg[:n_unknown]) / n_unknown
+        return sum(self.steps_of(axes_deg)[:n_unknown]) / n_unknown
 
     def response(
         self, axes_deg: tuple[Array, Array], grid: OrientationGrid, resolution: Resolution, k: int
