@@ -84,8 +84,8 @@ def _run(
         if claim is None:
             help_out(comm)
             return printed
-        claim.confirm()
-        with Crew(comm) as crew:
+        with Crew(comm) as crew:  # whatever fails on rank 0 from here on, the others wait to be let go
+            claim.confirm()
             lines = files.summary(setting, result, comm.size, _seconds(times))
             files.write(setting, result, found, lines, crew, report=report)
             printed = files.printed(setting.params.folder, lines, report=report)
