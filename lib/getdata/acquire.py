@@ -24,7 +24,7 @@ from ..scan import store
 from ..scan.dark import column_total
 from .backgrounds import find_background, survey
 from .cleaning import integral_factors
-from .faults import pixel_warnings
+from .faults import no_counts, pixel_warnings
 from .info import describe, summary
 from .overview import Overview
 from .parameters import GetdataParameters
@@ -82,6 +82,9 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
     blank, lost = (_names(plan, comm, numbers) for numbers in (pipeline.blank, pipeline.lost))
     cells = np.delete(plan.cells, list(lost))
+    with together(comm):
+        if not cells.size:
+            raise no_counts(plan.frames)
     if overview is not None:
         overview.collect(comm, pipeline.signatures)
     info = describe(params, plan, counts, level, factors, shape, cells)
