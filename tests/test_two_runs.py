@@ -129,6 +129,36 @@ sys.exit(getattr(cli, sys.argv[1])(sys.argv[2:], world()))
 """
 
 
+# argv: a program and its arguments. Before the run claims its result, in `out`, the same command is run from
+# beginning to end; what it has made is kept in `first`.
+OVERTAKEN = """
+import contextlib, io, shutil, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+from lib import cli, convert
+from lib.getdata import acquire
+from lib.parallel import claim
+from lib.parallel.communicator import SerialComm, world
+from lib.simulation import simulate
+claimed, program, comm = claim.claimed, getattr(cli, sys.argv[1]), world()
+@contextlib.contextmanager
+def late(result, mine):
+    for module in (convert, acquire, simulate):
+        module.claimed = claimed
+    if comm.rank == 0:
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert program([*sys.argv[2:], *quiet], SerialComm()) == 0
+        out = result if result.is_dir() else result.parent
+        shutil.copytree(out, out.with_name("first"))
+    with claimed(result, mine) as found:
+        yield found
+for module in (convert, acquire, simulate):
+    module.claimed = late
+quiet = [] if sys.argv[1] == "convert" else ["--quiet"]
+sys.exit(program([*sys.argv[2:], *quiet], comm))
+"""
+
+
 @pytest.mark.parametrize("ranks", RANKS)
 @pytest.mark.parametrize("program", ["getdata", "recon3d"])
 def test_a_run_that_was_taken_over_ends_on_all_ranks(
@@ -146,6 +176,31 @@ def test_a_run_that_was_taken_over_ends_on_all_ranks(
     claim = result.with_name(f".{result.name}.running")
     assert json.loads(claim.read_text())["id"] == "another run"
     assert [path for path in out.glob("*") if path != claim] == []
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("program", ["getdata", "convert", "simulate"])
+def test_a_result_that_appears_while_a_run_starts_is_not_overwritten(
+    program: str, tmp_path: Path, ranks: int | None
+) -> None:
+    """The first run ends after the second has found its output free, and before that claims it."""
+    if program == "getdata":
+        slow_scan(tmp_path / "raw")
+        given = arguments(tmp_path / "raw", tmp_path / "out", "--no-report", poi="200,200", size="20,20")
+    elif program == "convert":
+        write_old(tmp_path / "old", MU_GAMMA | OMEGA, dataarray=made_up())
+        given = [tmp_path / "old", tmp_path / "out"]
+    else:
+        params = parameters(stem=str(tmp_path / "out" / "g_"), ang_steps=(2, 3, 2), sim_points=1000)
+        (tmp_path / "sim.txt").write_text(format_initfile(params))
+        given = [tmp_path / "sim.txt"]
+    command = [*launcher(ranks), sys.executable, "-c", OVERTAKEN, ROOT, program, *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    line = error_line(done, program)
+    assert str(tmp_path / "out") in line and "exist" in line
+    first = [path.read_bytes() for path in sorted(tmp_path.glob("first/*"))]
+    assert first and [path.read_bytes() for path in sorted(tmp_path.glob("out/*"))] == first
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_whoever_writes_says_so(init: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from .info import describe, summary
 from .overview import Overview
 from .parameters import GetdataParameters
 from .pipeline import Background, Pipeline
-from .plan import Plan, make_plan
+from .plan import Plan, make_plan, refuse_existing
 from .scan_level import ScanBackground, left_in_array
 
 __all__ = ["GetdataParameters", "run", "summary"]
@@ -65,6 +65,7 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None
     shape = _shape(params, plan)
     with together(comm):
         if comm.rank == 0:
+            refuse_existing(params)  # another run may have ended since the plan was made
             shutil.rmtree(params.temporary, ignore_errors=True)
             params.temporary.mkdir(parents=True)
             store.ArrayFile.create(params.temporary / store.ARRAY, shape, OUTPUT_DTYPES[params.dtype])
