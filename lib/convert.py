@@ -64,8 +64,7 @@ def run(options: Options) -> list[str]:
     """Convert; returns the lines to print. Raises Recon3DError."""
     if options.output.resolve() == options.folder.resolve():
         raise Recon3DError(options.output, "is the folder to be converted; choose another one")
-    if (options.output / store.ARRAY).exists() and not options.overwrite:
-        raise Recon3DError(options.output / store.ARRAY, "exists; choose another folder, or --overwrite")
+    _refuse_existing(options)
     old = read_old(options)
     notes = _what_cannot_be_known(options, old)
     frame = options.tilt_frame or old.frame
@@ -77,7 +76,7 @@ def run(options: Options) -> list[str]:
         source = _read_text(options.initfile)
         text, said = translate(source, str(options.initfile), str(options.output), old.frame, center)
         notes += said
-    with _new_folder(options.output) as part:
+    with _new_folder(options) as part:
         measured = _write_array(old, part)
         n_missing = int((~measured).sum())
         store.write_axes(part, list(old.axes), measured)
@@ -95,6 +94,11 @@ def run(options: Options) -> list[str]:
         f"missing     {n_missing} of {measured.size} positions",
         *(f"note        {note}" for note in notes),
     ]
+
+
+def _refuse_existing(options: Options) -> None:
+    if (options.output / store.ARRAY).exists() and not options.overwrite:
+        raise Recon3DError(options.output / store.ARRAY, "exists; choose another folder, or --overwrite")
 
 
 def read_old(options: Options) -> OldScan:
@@ -161,10 +165,12 @@ def _what_cannot_be_known(options: Options, old: OldScan) -> list[str]:
 
 
 @contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
+def _new_folder(options: Options) -> Iterator[Path]:
     """A hidden folder beside the final one, gone in the end."""
+    output = options.output
     part = output.with_name(f".{output.name}.part")
     with claimed(output, SerialComm()):
+        _refuse_existing(options)  # another run may have ended since it was asked first
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from lib.parallel.claim import take
 from lib.parallel.communicator import SerialComm
 from tests.backprojection.recon3d_command import BASE
 from tests.backprojection.reference import made_up_scan, write_init, write_scan
-from tests.running import Run, error_line
+from tests.running import ROOT, Run, error_line, launcher
 from tests.scans import arguments
 from tests.simulation.simulated_scan import parameters
 from tests.slow_run import launch, ranks_of, slow_scan
@@ -109,6 +110,97 @@ def test_the_second_recon3d_is_told(init: Path, run: Run, ranks: int | None) -> 
     done = run("recon3d.py", init, "--no-report", "--quiet", ranks=ranks)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == ["grain.vtkhdf", "grain_ang.npy"]
+
+
+# argv: a program and its arguments. When its work is done, another run takes the claim to the result over.
+TAKEN_OVER = """
+import json, sys
+sys.path.insert(0, sys.argv.pop(1))
+from lib import cli
+from lib.parallel.claim import Claim
+from lib.parallel.communicator import world
+confirm = Claim.confirm
+def late(claim):
+    holder = json.loads(claim._path.read_text())
+    claim._path.write_text(json.dumps(holder | {"id": "another run"}))
+    confirm(claim)
+Claim.confirm = late
+sys.exit(getattr(cli, sys.argv[1])(sys.argv[2:], world()))
+"""
+
+
+# argv: a program and its arguments. Before the run claims its result, in `out`, the same command is run from
+# beginning to end; what it has made is kept in `first`.
+OVERTAKEN = """
+import contextlib, io, shutil, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+from lib import cli, convert
+from lib.getdata import acquire
+from lib.parallel import claim
+from lib.parallel.communicator import SerialComm, world
+from lib.simulation import simulate
+claimed, program, comm = claim.claimed, getattr(cli, sys.argv[1]), world()
+@contextlib.contextmanager
+def late(result, mine):
+    for module in (convert, acquire, simulate):
+        module.claimed = claimed
+    if comm.rank == 0:
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert program([*sys.argv[2:], *quiet], SerialComm()) == 0
+        out = result if result.is_dir() else result.parent
+        shutil.copytree(out, out.with_name("first"))
+    with claimed(result, mine) as found:
+        yield found
+for module in (convert, acquire, simulate):
+    module.claimed = late
+quiet = [] if sys.argv[1] == "convert" else ["--quiet"]
+sys.exit(program([*sys.argv[2:], *quiet], comm))
+"""
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("program", ["getdata", "recon3d"])
+def test_a_run_that_was_taken_over_ends_on_all_ranks(
+    program: str, init: Path, scan: Path, tmp_path: Path, ranks: int | None
+) -> None:
+    """It says so once, does not hang, and leaves the claim and the result to the other run."""
+    out = tmp_path / "out"
+    result = out / "grain.vtkhdf" if program == "recon3d" else out
+    given = [init, "--quiet"]
+    if program == "getdata":
+        given = arguments(scan, out, "--quiet", "--no-report", poi="200,200", size="20,20")
+    command = [*launcher(ranks), sys.executable, "-c", TAKEN_OVER, ROOT, program, *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert f"{result}: was taken over by another run" in error_line(done, program)
+    claim = result.with_name(f".{result.name}.running")
+    assert json.loads(claim.read_text())["id"] == "another run"
+    assert [path for path in out.glob("*") if path != claim] == []
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("program", ["getdata", "convert", "simulate"])
+def test_a_result_that_appears_while_a_run_starts_is_not_overwritten(
+    program: str, tmp_path: Path, ranks: int | None
+) -> None:
+    """The first run ends after the second has found its output free, and before that claims it."""
+    if program == "getdata":
+        slow_scan(tmp_path / "raw")
+        given = arguments(tmp_path / "raw", tmp_path / "out", "--no-report", poi="200,200", size="20,20")
+    elif program == "convert":
+        write_old(tmp_path / "old", MU_GAMMA | OMEGA, dataarray=made_up())
+        given = [tmp_path / "old", tmp_path / "out"]
+    else:
+        params = parameters(stem=str(tmp_path / "out" / "g_"), ang_steps=(2, 3, 2), sim_points=1000)
+        (tmp_path / "sim.txt").write_text(format_initfile(params))
+        given = [tmp_path / "sim.txt"]
+    command = [*launcher(ranks), sys.executable, "-c", OVERTAKEN, ROOT, program, *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    line = error_line(done, program)
+    assert str(tmp_path / "out") in line and "exist" in line
+    first = [path.read_bytes() for path in sorted(tmp_path.glob("first/*"))]
+    assert first and [path.read_bytes() for path in sorted(tmp_path.glob("out/*"))] == first
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_whoever_writes_says_so(init: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,12 +24,12 @@ from ..scan import store
 from ..scan.dark import column_total
 from .backgrounds import find_background, survey
 from .cleaning import integral_factors
-from .faults import pixel_warnings
+from .faults import no_counts, pixel_warnings
 from .info import describe, summary
 from .overview import Overview
 from .parameters import GetdataParameters
 from .pipeline import Background, Pipeline
-from .plan import Plan, make_plan
+from .plan import Plan, make_plan, refuse_existing
 from .scan_level import ScanBackground, left_in_array
 
 __all__ = ["GetdataParameters", "run", "summary"]
@@ -65,6 +65,7 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None
     shape = _shape(params, plan)
     with together(comm):
         if comm.rank == 0:
+            refuse_existing(params)  # another run may have ended since the plan was made
             shutil.rmtree(params.temporary, ignore_errors=True)
             params.temporary.mkdir(parents=True)
             store.ArrayFile.create(params.temporary / store.ARRAY, shape, OUTPUT_DTYPES[params.dtype])
@@ -82,6 +83,9 @@ def _make(params: GetdataParameters, plan: Plan, comm: Comm, claim: Claim | None
     counts = sum(comm.allgather(pipeline.counts), PixelCounts())
     blank, lost = (_names(plan, comm, numbers) for numbers in (pipeline.blank, pipeline.lost))
     cells = np.delete(plan.cells, list(lost))
+    with together(comm):
+        if not cells.size:
+            raise no_counts(plan.frames)
     if overview is not None:
         overview.collect(comm, pipeline.signatures)
     info = describe(params, plan, counts, level, factors, shape, cells)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Recon3DError
 from ..frames.pixels import background_level, mask_unmeasured
 from ..frames.sources import RoiReader
 from ..parallel.communicator import Comm, check_alarm, together
@@ -20,7 +19,7 @@ from .cleaning import darkest_frames
 from .parameters import FROM_THE_SCAN, GetdataParameters
 from .pipeline import Background, PositionReader
 from .plan import Plan
-from .scan_level import ScanBackground, find_scan_level, frames_with_beam
+from .scan_level import FramesWithBeam, ScanBackground, find_scan_level
 
 _PIXELS_AT_ONCE = 1 << 22  # of all background frames, held at once by a rank
 
@@ -43,21 +42,10 @@ class DarkestBackground:
     """Mean of the two frames of least intensity at each omega, read when that omega comes."""
 
     def __init__(self, plan: Plan, sums: NDArray[np.float64]) -> None:
-        omegas = plan.omega_of_cell
-        lit = frames_with_beam(plan, sums)
-        self.n_without_beam = int(np.count_nonzero(~lit))
+        found = FramesWithBeam(plan, sums, "darkest", 2)
+        self.n_without_beam = found.n_without
         self._reader = PositionReader(plan)
-        self._numbers: dict[int, NDArray[np.int64]] = {}
-        for k in range(plan.grid.shape[2]):
-            numbers = np.flatnonzero((omegas == k) & lit)
-            if 0 < numbers.size < 2 or (not numbers.size and (omegas == k).any()):
-                raise Recon3DError(
-                    "--background darkest",
-                    f"omega {plan.grid.axes[2].positions[k]:.6g} has {numbers.size} frames with beam; it "
-                    "needs two at least, or background files (bgdir, bgname)",
-                )
-            if numbers.size:
-                self._numbers[k] = numbers[darkest_frames(sums[numbers])]
+        self._numbers = {k: numbers[darkest_frames(sums[numbers])] for k, numbers in found.by_omega.items()}
         chosen = np.concatenate(list(self._numbers.values()))
         self.mean: float | None = float(sums[chosen].mean() / (plan.roi.width * plan.roi.height))
         self._last: tuple[int, Level | None] = (-1, None)

@@ -124,7 +124,7 @@ def integral_factors(sums: NDArray[np.float64], measured: NDArray[np.bool_]) -> 
             f"at {weak.size} omegas, first number {weak[0]}, there is under 1/{_LARGEST_FACTOR:.0f} of "
             "the usual intensity (no beam?); leave these frames out, or use --normalize current or none",
         )
-    return np.divide(expected, total, out=np.ones_like(expected), where=present)
+    return np.divide(expected, total, out=np.ones_like(expected), where=present & (total != 0))
 
 
 def rebin(frame: Frame, n: int) -> Frame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..errors import Recon3DError
 from ..frames.pixels import FrameInfo, PixelCounts
 
 _MOST_WARNINGS = 5  # of one kind that are printed one by one
@@ -37,6 +38,15 @@ def cut_off_warnings(cut: Mapping[str, int]) -> list[str]:
         rest = list(cut.values())[_MOST_WARNINGS:]
         found.append(f"{len(rest)} more scans were cut off; they lack {sum(rest)} frames")
     return found
+
+
+def no_counts(frames: list[FrameInfo]) -> Recon3DError:
+    """The error of a scan whose frames hold no count in any pixel."""
+    return Recon3DError(
+        frames[0].name,
+        f"holds no count at all (NaN or the largest value in every pixel), nor does any of the {len(frames)} "
+        "frames: nothing was measured; give other frames (datadir, dataname) or another region (poi)",
+    )
 
 
 def pixel_warnings(counts: PixelCounts, blank: list[str], lost: list[str], dtype: str) -> list[str]:

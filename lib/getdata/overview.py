@@ -133,9 +133,9 @@ class Overview:
         else:
             self.intensity[numbers] = counts.mean(axis=1, dtype=np.float64)
             self.floor[numbers] = np.median(darkest, axis=1)
-        if counts.dtype != np.uint16:
-            counts = np.clip(counts, 0, 65535).astype(np.uint16)
-        self.histogram += np.bincount(_BIN_OF_COUNT[counts].ravel(), minlength=self.histogram.size)
+        self.histogram += np.bincount(
+            _BIN_OF_COUNT[_as_uint16(counts)].ravel(), minlength=self.histogram.size
+        )
         self._numbers = []
 
     def _close_omega(self) -> None:
@@ -231,6 +231,16 @@ def _shrink(n_images: int, height: int, width: int) -> int:
 def _every(height: int) -> int:
     """One row in so many is sampled."""
     return max(1, height // _SAMPLED_ROWS)
+
+
+def _as_uint16(counts: NDArray[Any]) -> NDArray[np.uint16]:
+    """Counts of any type, those beyond the ends of uint16 at its ends; none of them NaN."""
+    if counts.dtype == np.uint16:
+        return counts
+    top = _BIN_OF_COUNT.size - 1
+    if counts.dtype.kind in "ui":  # a limit that does not fit into the type is an error to NumPy 2.0
+        top = min(top, np.iinfo(counts.dtype).max)
+    return np.clip(counts, 0, top).astype(np.uint16)
 
 
 def _median_of_known(values: NDArray[Any]) -> float:

@@ -115,7 +115,7 @@ class Pipeline:
         self.counts.saturated += self.n_saturated
         if not raw[0].any() and not raw.any():
             self.blank.append(number)
-        if raw.dtype.kind == "f" and np.isnan(raw).all():
+        if _is_lost(raw):
             self.lost.append(number)
             width, height = raw.shape[1] // self.params.bin, raw.shape[0] // self.params.bin
             return np.zeros((width, height), self._dtype)
@@ -136,6 +136,8 @@ class Pipeline:
     def integral(self, number: int) -> float:
         """Intensity of the position as far as normalisation counts it: background and hot pixels gone."""
         raw, _ = self._reader.read(number)
+        if _is_lost(raw):
+            return 0.0  # at this omega there may be no background
         level = self._background.of_omega(self._omegas[number])
         return float(np.nansum(self._subtract(raw, level, count=False)))
 
@@ -171,3 +173,8 @@ class Pipeline:
             self.counts.regions_dropped += n_dropped
         self.counts.below_threshold += n_zeroed
         return pixels
+
+
+def _is_lost(raw: NDArray[Any]) -> bool:
+    """Whether no pixel was measured."""
+    return raw.dtype.kind == "f" and bool(np.isnan(raw).all())

@@ -135,15 +135,20 @@ def check_parameters(params: GetdataParameters) -> None:
         or (Path(params.outputdirname).name != params.outputdirname)
     ):
         raise Recon3DError("outputdirname", f"'{params.outputdirname}' must be a plain folder name")
-    present = [name for name in store.FILES if (params.folder / name).exists()]
-    if present and not params.overwrite:
-        raise Recon3DError(params.folder / present[0], "exists; use --overwrite or another outputdirname")
+    refuse_existing(params)
     if params.folder.exists() and not params.folder.is_dir():
         raise Recon3DError(params.folder, "is a file; give another outputdirname")
     parent = Path(params.outputpath)
     if parent.exists() and not parent.is_dir():
         raise Recon3DError(params.outputpath, "is a file; outputpath must be a folder")
     refuse_if_claimed(params.folder)
+
+
+def refuse_existing(params: GetdataParameters) -> None:
+    """Raise Recon3DError where there is a result already; to be asked again by who holds the claim to it."""
+    present = [name for name in store.FILES if (params.folder / name).exists()]
+    if present and not params.overwrite:
+        raise Recon3DError(params.folder / present[0], "exists; use --overwrite or another outputdirname")
 
 
 def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None) -> Plan:

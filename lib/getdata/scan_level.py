@@ -16,6 +16,7 @@ from ..errors import Recon3DError
 from ..physics.dark import BARELY, DarkLevel, Estimate, Image, estimate
 from ..scan import dark, store
 from .cleaning import with_beam
+from .faults import no_counts
 from .pipeline import PositionReader
 from .plan import Plan
 
@@ -40,11 +41,31 @@ class ScanBackground:
         return self._last[1]
 
 
-def frames_with_beam(plan: Plan, sums: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which measured positions (n_cells,) had beam, by ring current or by their intensities."""
-    currents = [[plan.frames[i].ring_current_ma for i in frames] for frames in plan.frames_of_cell]
-    has_current = np.array([all(c is not None and c > 0 for c in some) for some in currents])
-    return with_beam(sums, plan.omega_of_cell, has_current)
+class FramesWithBeam:
+    """Which frames may be the background: by_omega has the numbers of those with beam, of each omega.
+
+    sums are the intensities (n_cells,) of the positions, infinite where a frame holds no count at all: such
+    frames are neither background, nor do they need one. n_without are the others that had no beam, by ring
+    current or by their intensities. Raises Recon3DError for `--background how` where an omega has fewer with
+    beam than it needs.
+    """
+
+    def __init__(self, plan: Plan, sums: NDArray[np.float64], how: str, fewest: int) -> None:
+        counted, omegas = np.flatnonzero(np.isfinite(sums)), plan.omega_of_cell
+        if not counted.size:
+            raise no_counts(plan.frames)
+        currents = [[plan.frames[i].ring_current_ma for i in plan.frames_of_cell[n]] for n in counted]
+        has_current = np.array([all(c is not None and c > 0 for c in some) for some in currents])
+        lit = counted[with_beam(sums[counted], omegas[counted], has_current)]
+        self.n_without = counted.size - lit.size
+        self.by_omega = {k: lit[omegas[lit] == k] for k in np.unique(omegas[counted]).tolist()}
+        for k, numbers in self.by_omega.items():
+            if numbers.size < fewest:
+                raise Recon3DError(
+                    f"--background {how}",
+                    f"omega {plan.grid.axes[2].positions[k]:.6g} has {numbers.size} frames with beam; it "
+                    f"needs {fewest} at least, or background files (bgdir, bgname)",
+                )
 
 
 def find_scan_level(plan: Plan, sums: NDArray[np.float64]) -> ScanBackground | None:
@@ -52,11 +73,9 @@ def find_scan_level(plan: Plan, sums: NDArray[np.float64]) -> ScanBackground | N
 
     sums are the intensities (n_cells,) of the positions. Raises Recon3DError where they do not show one.
     """
-    lit, omega_of_cell = frames_with_beam(plan, sums), plan.omega_of_cell
     chosen: list[NDArray[np.int64]] = []
-    omegas = [k for k in range(plan.grid.shape[2]) if (lit & (omega_of_cell == k)).any()]
-    for k in omegas:
-        numbers = np.flatnonzero(lit & (omega_of_cell == k))
+    lit = FramesWithBeam(plan, sums, "scan", 1).by_omega
+    for numbers in lit.values():
         n = min(max(numbers.size // _SHARE_OF_TILTS, _FEWEST), _MOST, numbers.size)
         chosen.append(numbers[np.argsort(sums[numbers], kind="stable")[:n]])
     reader = PositionReader(plan)
@@ -66,14 +85,14 @@ def find_scan_level(plan: Plan, sums: NDArray[np.float64]) -> ScanBackground | N
         return dark.filled(np.stack(frames))
 
     shape = (plan.roi.width, plan.roi.height)
-    found = estimate(frames_of, len(omegas), shape, signed=False)
+    found = estimate(frames_of, len(chosen), shape, signed=False)
     if found.doubtful or not found.anywhere:
         raise Recon3DError(
             "--background scan",
             "even the darkest frames of each omega show no dark level: grain shines into them; give "
             "background files (bgdir, bgname), or scan a wider range of tilts",
         )
-    return None if found.level is None else ScanBackground(found.level, omegas)
+    return None if found.level is None else ScanBackground(found.level, list(lit))
 
 
 def left_in_array(folder: Path, totals: NDArray[np.float64]) -> tuple[Estimate, list[str]]:

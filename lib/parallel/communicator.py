@@ -55,7 +55,9 @@ class LeftAlone(Recon3DError):
     def __init__(self, launch: Launch, what: str) -> None:
         n = f"at least {(launch.rank or 0) + 1}" if launch.size is None else str(launch.size)
         found = f"{n} processes were started ({launch.said_by}), but {what}"
-        super().__init__(launch.launcher, f"{found}; to run one alone, unset {launch.said_by}")
+        super().__init__(
+            launch.launcher, f"{found}; to run one alone, unset {' '.join(launchers.to_unset())}"
+        )
         self.speaks = launch.speaks
 
 

@@ -92,6 +92,15 @@ def alone(env: Mapping[str, str] | None = None) -> bool:
     return bool(launches) and all(launch.size == 1 for launch in launches)
 
 
+def to_unset(env: Mapping[str, str] | None = None) -> list[str]:
+    """The variables without which this process would not be sure that it is one of several."""
+    env, names = dict(os.environ if env is None else env), []
+    while (launches := found(env)[:1]) and launches[0].is_one_of_several:  # the next one then counts
+        names.append(launches[0].said_by)
+        del env[names[-1]]
+    return names
+
+
 def size(env: Mapping[str, str] | None = None) -> int:
     """How many processes were started together, this one included; 1 where nobody says more."""
     for launch in found(env)[:1]:

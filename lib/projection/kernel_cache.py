@@ -18,11 +18,13 @@ import hashlib
 import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.serialize import dumps
 
@@ -62,7 +64,13 @@ class KernelCache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self.stamp = _stamp(function, self._impl.locator.get_source_stamp())
+        self._function = function
+
+    @functools.cached_property
+    def stamp(self) -> Any:
+        """Tells whether compiled code is that of this kernel; only now is all there that it names."""
+        self.stamp = own = self._impl.locator.get_source_stamp()  # for one that calls itself
+        return _stamp(self._function, own)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled code for a signature, None where there is none."""
@@ -174,7 +182,32 @@ class _Files(IndexDataCacheFile):
 
 
 def _stamp(function: Any, own: Any) -> tuple[Any, ...]:
-    """Of the kernel's source, and of the kernels that it calls: their code becomes part of its own."""
-    called = (function.__globals__.get(name) for name in function.__code__.co_names)
-    caches = (getattr(kernel, "_cache", None) for kernel in called)
-    return own, *(cache.stamp for cache in caches if isinstance(cache, KernelCache))
+    """Of the kernel's source, and of what becomes part of its code: kernels that it calls, and constants."""
+    used = ((name, _described(value)) for name, value in _globals_of(function.__code__, function.__globals__))
+    return own, *((name, what) for name, what in used if what is not None)
+
+
+def _globals_of(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a function finds by name, in its module or in one that it names, and what lies inside it."""
+    for name in code.co_names:
+        value = names.get(name)
+        yield name, value
+        if isinstance(value, ModuleType):
+            some = ((more, getattr(value, more, None)) for more in code.co_names)
+            yield from ((f"{name}.{more}", found) for more, found in some)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _globals_of(inner, names)
+
+
+def _described(value: Any) -> Any:
+    """What compiled code depends on of a value, to be compared; None where that is nothing."""
+    if isinstance(cache := getattr(value, "_cache", None), KernelCache):
+        return cache.stamp
+    if isinstance(value, tuple):
+        return tuple(_described(item) for item in value)
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()
+    if isinstance(value, bool | int | float | complex | str | bytes | np.generic | np.dtype | type):
+        return type(value).__name__, repr(value)
+    return None

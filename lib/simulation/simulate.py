@@ -38,6 +38,9 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
         if comm.rank == 0:
             _check(params, quiet)
     with claimed(_truth_path(params), comm):
+        with together(comm):
+            if comm.rank == 0:
+                _refuse_existing(params)  # another run may have ended since it was asked first
         return _write(prepare(params), comm, quiet=quiet)
 
 
@@ -93,15 +96,20 @@ def _check(params: Parameters, quiet: bool) -> None:
         raise Recon3DError("key ang_types", "motor names must be words without blanks")
     stem = _stem(params)
     refuse_if_claimed(_truth_path(params))
-    _files_of(params).check(params, stem)
-    if stem.with_name("truth.npy").exists():
-        raise Recon3DError(stem.with_name("truth.npy"), "exists; choose another folder for this scan")
+    _refuse_existing(params)
     stem.parent.mkdir(parents=True, exist_ok=True)
     n_frames = math.prod(params.ang_steps) + (params.sim_background_frames if params.sim_background else 0)
     n_bytes = n_frames * (2 * params.detx_size * params.detz_size + edf_files.HEADER_BYTES)
     if not quiet:
         what = "files" if params.format == "edf" else "frames"
         print(f"{n_frames} {what}, {n_bytes / 1e6:.0f} MB, go to {stem.parent}", flush=True)
+
+
+def _refuse_existing(params: Parameters) -> None:
+    stem = _stem(params)
+    _files_of(params).check(params, stem)
+    if stem.with_name("truth.npy").exists():
+        raise Recon3DError(stem.with_name("truth.npy"), "exists; choose another folder for this scan")
 
 
 def truth(simulation: Simulation) -> tuple[dict[str, Array], NDArray[np.bool_]]:

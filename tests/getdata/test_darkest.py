@@ -56,10 +56,16 @@ def test_frames_without_beam_are_no_background(
     assert any("had no beam" in w for w in info(tmp_path / "out")["warnings"]) == bool(n_gone)
 
 
-def test_an_omega_without_beam_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    scan(tmp_path / "scan.h5", grey(np.where(np.arange(12) < 11, 0.0, 190.0)))
-    line = failure(capsys, tmp_path / "scan.h5", tmp_path / "out", "--background", "darkest")
-    assert "omega 0 has 1 frames with beam" in line
+@pytest.mark.parametrize(("how", "n_lit"), [("darkest", 1), ("darkest", 0), ("scan", 0)])
+def test_an_omega_without_beam_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str, n_lit: int
+) -> None:
+    def change(content: dict[str, Any], k: int) -> None:
+        grey(np.where(np.arange(12) < 12 - n_lit, 0.0, 190.0) if k == 1 else np.full(12, 190.0))(content, k)
+
+    scan(tmp_path / "scan.h5", change)
+    line = failure(capsys, tmp_path / "scan.h5", tmp_path / "out", "--background", how)
+    assert f"--background {how}: omega 10 has {n_lit} frames with beam; it needs" in line
 
 
 def test_frames_that_get_darker_little_by_little_all_have_beam() -> None:

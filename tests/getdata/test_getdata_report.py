@@ -157,6 +157,31 @@ def test_sums_are_those_of_the_frames_in_any_order(width: int, height: int) -> N
     np.testing.assert_array_equal(seen.tilt_sums.sum(axis=(1, 2)), sums.sum(axis=(1, 2)))
 
 
+def strict_clip(values: np.ndarray, low: int, high: int) -> np.ndarray:
+    """As in NumPy 2.0: a limit that does not fit into the type of the values is an error."""
+    if values.dtype.kind in "ui":
+        low, high = (int(values.dtype.type(limit)) for limit in (low, high))
+    return np.minimum(np.maximum(values, low), high)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "<i2", ">i2", "u4", "i4", "i8", "f4", "f8"])
+def test_histogram_of_counts_of_any_type(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(overview.OUTPUT_DTYPES, kind, np.dtype(kind))
+    seen = overview.Overview.of(make_plan((2, 1, 1), 4, 3), None, 1, kind)
+    if kind[-2] == "f":
+        lowest, largest = -1e9, 1e9
+    else:
+        lowest, largest = np.iinfo(kind).min, np.iinfo(kind).max
+    frame = np.array([[lowest, 0, 1, 2], [2, 100, largest, largest], [3, 4, 5, 6]], kind)
+    edges = overview.HISTOGRAM_EDGES
+    bins = np.searchsorted(edges, np.clip(frame.astype(float), 0, 65535), side="right")
+    monkeypatch.setattr(np, "clip", strict_clip)
+    for number in range(2):
+        seen.add(number, frame.T)
+    seen.collect(SerialComm())
+    np.testing.assert_array_equal(seen.histogram, 2 * np.bincount(bins.ravel(), minlength=edges.size + 1))
+
+
 def test_memory_of_a_large_scan_is_bounded() -> None:
     seen = overview.Overview.of(make_plan((11, 11, 60), 500, 500), None, 1, "float32")
     arrays = [v for v in vars(seen).values() if isinstance(v, np.ndarray)]

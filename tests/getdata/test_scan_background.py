@@ -95,6 +95,20 @@ def test_it_takes_no_files(run: Run, raw: Path, tmp_path: Path) -> None:
     assert "--background scan: takes no background files" in error_line(done, "getdata")
 
 
+def test_one_frame_with_beam_is_enough(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level of the omega is worse for it, but that of the pixels comes from all omegas."""
+    usual = scan_level.with_beam
+
+    def one_of_omega_3(sums: np.ndarray, omegas: np.ndarray, has_current: np.ndarray) -> np.ndarray:
+        lit = usual(sums, omegas, has_current)
+        lit[np.flatnonzero(omegas == 3)[1:]] = False
+        return lit
+
+    monkeypatch.setattr(scan_level, "with_beam", one_of_omega_3)
+    array = getdata(raw, tmp_path, "--background", "scan", "--dtype", "int16", "--no-report")
+    assert np.abs(array[::4, ::4].mean(axis=(0, 1, 3, 4))).max() < 2
+
+
 @pytest.mark.parametrize("dtype", ["int16", "float32"])
 def test_signed_arrays_hold_what_unsigned_ones_cut(raw: Path, tmp_path: Path, dtype: str) -> None:
     dark = (str(raw), "dark_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from lib import cli
 from lib.parallel.communicator import SerialComm
+from tests.running import error_line
 from tests.scans import arguments, write_bliss, write_edf
 
 SHAPE = (2, 2, 3)
@@ -182,3 +184,58 @@ def test_a_frame_without_a_single_count_is_not_measured(
     assert (array[0, 1, 1] == 0).all()
     assert np.isfinite(array).mean() > 0.99
     assert any("1 frames hold no count at all" in w and "scan_0004.edf" in w for w in info["warnings"])
+
+
+LOST = [(), ("--normalize", "integral"), ("--bin", 2), ("--background", "darkest"), ("--background", "scan")]
+
+
+@pytest.mark.parametrize("kind", list(NO_COUNT))
+@pytest.mark.parametrize("options", LOST, ids=str)
+@pytest.mark.parametrize("report", [(), ("--no-report",)], ids=str)
+def test_a_scan_without_a_single_count_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str, options: tuple[object, ...], report: Any
+) -> None:
+    data = write(tmp_path / "scan", kind)
+    lose(tmp_path / "scan", kind, lambda place: True)
+    given = command(tmp_path / "scan", data, tmp_path / "out", *options, *report, "--quiet")
+    assert cli.getdata(given, SerialComm()) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("getdata: error: ") and said.count("\n") == 1, said
+    assert "scan_0000.edf: holds no count at all" in said and "any of the 12 frames" in said
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
+
+
+def lose(folder: Path, kind: str, which: Callable[[tuple[int, ...]], bool]) -> None:
+    """Write some frames of the scan anew, without a single count."""
+    for n, place in enumerate(np.ndindex(SHAPE)):
+        if which(place):
+            where = np.array(place) * (0.03, 0.05, 0.8)
+            named = {name: float(v) for name, v in zip(("samrz", "samry", "diffrx"), where, strict=True)}
+            write_edf(folder / f"scan_{n:04d}.edf", np.full(SIZE, NO_COUNT[kind], kind), named)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_all_ranks_refuse_it(tmp_path: Path, run: Any, ranks: int) -> None:
+    data = write(tmp_path / "scan", "u4")
+    lose(tmp_path / "scan", "u4", lambda place: True)
+    for options in ((), ("--background", "darkest")):
+        done = run(
+            "getdata.py",
+            *command(tmp_path / "scan", data, tmp_path / "out", *options),
+            ranks=ranks,
+            timeout=60,
+        )
+        assert "holds no count at all" in error_line(done, "getdata")
+
+
+@pytest.mark.parametrize("kind", list(NO_COUNT))
+def test_an_omega_without_a_single_count_needs_no_background(tmp_path: Path, kind: str) -> None:
+    """Nor do frames without a count count as lit ones, or make a dark one of its neighbour."""
+    data = write(tmp_path / "scan", kind)
+    _, whole = gather(tmp_path / "scan", data, "--dtype", "float32", "--background", "darkest")
+    lose(tmp_path / "scan", kind, lambda place: place[2] == 1)
+    array, info = gather(tmp_path / "scan", data, "--dtype", "float32", "--background", "darkest")
+    measured = np.load(tmp_path / "out" / "measured.npy")
+    assert measured.sum(axis=(0, 1)).tolist() == [4, 0, 4]
+    assert (array[:, :, 1] == 0).all()
+    assert 0 < info["background"]["level"] < 2 * whole["background"]["level"]

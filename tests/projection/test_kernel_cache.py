@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -267,6 +268,48 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_calls_has_changed(folder):
     kernel_cache._in_memory.clear()
     changed = kernel()(outer)
     assert changed(21) == 43 and n_compiled(changed) == 1
+
+
+elsewhere = ModuleType("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def outer(x):\n    return x * GIVEN\n",
+        "def outer(x):\n    return x * elsewhere.GIVEN\n",
+        "def outer(x):\n    return sum([x * GIVEN for _ in range(1)])\n",
+        "def outer(x):\n    return later(x)\n",
+    ],
+    ids=["by name", "of a module", "in an inner function", "of a kernel that is defined later"],
+)
+@pytest.mark.parametrize("values", [(2, 3), (2, 2.0), (np.float32(2), np.float64(2))], ids=str)
+def test_a_kernel_is_compiled_anew_when_a_constant_of_another_module_has_changed(folder, source, values):
+    """It is not in the kernel's own file, but numba writes it into the code; its type counts too."""
+
+    def outer(value: Any) -> Any:
+        elsewhere.GIVEN = value  # type: ignore[attr-defined]
+        names = {"GIVEN": value, "elsewhere": elsewhere, "__name__": __name__, "__file__": __file__}
+        exec(compile(source, __file__, "exec"), names)
+        dispatcher = start(names["outer"])
+        exec(compile("def later(x):\n    return x * GIVEN\n", __file__, "exec"), names)
+        names["later"] = kernel()(names["later"])
+        return dispatcher
+
+    one, other = values
+    for value, n in ((one, 1), (one, 0), (other, 1), (other, 0)):
+        found = outer(value)
+        assert found(21) == 21 * value and type(found(21)) is type(21 * np.array(value).item())
+        assert n_compiled(found) == n, value
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array], ids=["tuple", "array"])
+def test_constants_of_several_numbers_count(folder, kind):
+    for values, n in (([1, 2], 1), ([1, 4], 1), ([1, 4], 0)):
+        names = {"GIVEN": kind(values), "__name__": __name__, "__file__": __file__}
+        exec(compile("def outer(x):\n    return x * GIVEN[1]\n", __file__, "exec"), names)
+        found = start(names["outer"])
+        assert found(3) == 3 * values[1] and n_compiled(found) == n
 
 
 def test_handed_over_to_another_rank(folder, capsys):
