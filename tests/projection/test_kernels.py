@@ -1,4 +1,4 @@
-"""The compiled kernels against plain numpy, and the bilinear pair against each other."""
+"""The compiled kernels against plain numpy."""
 
 from __future__ import annotations
 
@@ -35,56 +35,6 @@ def pixel_set(views: Views, boxes: NDArray[np.int64], images: NDArray) -> PixelS
     ]
     first_row = np.concatenate([[0], np.cumsum(boxes[:, 2] * boxes[:, 3])[:-1]])
     return PixelSet(np.concatenate(rows), boxes, first_row)
-
-
-def active_rows(rng: np.random.Generator) -> NDArray[np.int32]:
-    """Rows of two thirds of the pixels, -1 for the others."""
-    row_of = np.full(SHAPE[0] * SHAPE[1], -1, dtype=np.int32)
-    active = np.sort(rng.choice(row_of.size, 2 * row_of.size // 3, replace=False))
-    row_of[active] = np.arange(active.size)
-    return row_of
-
-
-@pytest.mark.parametrize("n_maps", [1, 9, 121])
-def test_scatter_is_the_adjoint_of_gather(n_maps: int) -> None:
-    rng = np.random.default_rng(n_maps)
-    views, xyz = make_views(rng, 11), points_of(make_block())
-    row_of = active_rows(rng)
-    for matrix, shift in zip(views.matrix, views.shift, strict=True):
-        x = rng.random((len(xyz), n_maps), dtype=np.float32)
-        y = rng.random((row_of.max() + 1, n_maps), dtype=np.float32)
-        forward, back = np.zeros_like(y), np.zeros_like(x)
-        kernels.scatter_bilinear(x, xyz, matrix, shift, SHAPE, row_of, forward)
-        kernels.gather_bilinear(y, xyz, matrix, shift, SHAPE, row_of, back)
-        left, right = np.vdot(forward.astype(float), y), np.vdot(x.astype(float), back)
-        assert left > 0
-        assert left == pytest.approx(right, rel=1e-5)
-
-
-def test_gather_is_bilinear_with_nothing_outside() -> None:
-    rng = np.random.default_rng(5)
-    views, xyz = make_views(rng, 4), points_of(make_block())
-    for matrix, shift in zip(views.matrix, views.shift, strict=True):
-        image = rng.random((*SHAPE, 3), dtype=np.float32)
-        found, cover = np.zeros((len(xyz), 3), dtype=np.float32), np.zeros(len(xyz), dtype=np.float32)
-        row_of, hit = np.arange(SHAPE[0] * SHAPE[1], dtype=np.int32), np.zeros(SHAPE[0] * SHAPE[1], bool)
-        kernels.gather_bilinear(image.reshape(-1, 3), xyz, matrix, shift, SHAPE, row_of, found)
-        kernels.mark_pixels(xyz, matrix, shift, SHAPE, hit, cover)
-        padded = np.pad(image, [(60, 60), (60, 60), (0, 0)])
-        inside = np.pad(np.ones(SHAPE), 60)
-        expected, weights = np.zeros((len(xyz), 3)), np.zeros(len(xyz))
-        u = xyz @ matrix.T + shift + 60
-        i = np.floor(u).astype(int)
-        f = u - i
-        for dx in (0, 1):
-            for dy in (0, 1):
-                weight = np.abs(1 - dx - f[:, 0]) * np.abs(1 - dy - f[:, 1])
-                place = i[:, 0] + dx, i[:, 1] + dy
-                expected += weight[:, None] * padded[place]
-                weights += weight * inside[place]
-        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
-        np.testing.assert_allclose(cover, weights, rtol=2e-5, atol=1e-6)
-        assert hit.sum() > 0
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
