@@ -14,6 +14,7 @@ from lib.mlem.map_kernels import RUN
 from lib.mlem.maps import Maps, padded
 from lib.parallel.communicator import SerialComm
 from lib.physics.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
+from lib.projection.footprint import ONE_PIXEL
 from lib.scan import setting
 from lib.scan.bands import Bands
 from tests import phantoms
@@ -40,7 +41,7 @@ def test_projection_and_backprojection(tmp_path, name, refinement):
     xyz = rng.uniform(-6, 6, (300, 3))  # some of them leave the detector
     with Bands(here.scan, here.omega_index) as bands:
         model = expectation.Model(
-            xyz, [iterate._view(here, whole.projector, bands, k, xyz) for k in range(3)]
+            xyz, [iterate._view(here, whole.projector, ONE_PIXEL, bands, k, xyz) for k in range(3)]
         )
     model = iterate._with_response(here, model, refinement, Resolution(0.03, 0.06))
     grid = OrientationGrid.refine(*here.relative_axes_deg(), refinement)

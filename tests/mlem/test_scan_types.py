@@ -17,6 +17,7 @@ from lib.mlem.shape import surface_shift
 from lib.physics.scan_types import SCANS, check_scan, guess_scan, scan_types
 from lib.physics.strain import strain_fields, strain_per_degree
 from lib.physics.tilts import Resolution
+from lib.projection.footprint import ONE_PIXEL
 from lib.scan import setting
 from lib.scan.bands import Bands
 from tests import phantoms
@@ -101,7 +102,7 @@ def test_projection_and_backprojection_are_adjoint(tmp_path, name, frame, mode):
     whole = setting.prepare(params)
     for here in whole.measurement.parts():
         with Bands(here.scan, here.omega_index) as bands:
-            views = [iterate._view(here, whole.projector, bands, k, xyz) for k in range(3)]
+            views = [iterate._view(here, whole.projector, ONE_PIXEL, bands, k, xyz) for k in range(3)]
             shapes = [view.counts().shape for view in views]
         n_scanned = max(here.scanned_shape) if name != "mosaicity" else n_1 * n_2
         assert shapes == [(view.pixels.size, n_scanned) for view in views]
