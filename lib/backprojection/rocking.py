@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..parallel.partition import blocks_of_at_most
 from ..physics.tilts import sample_to_lab_tilts
 from ..projection.jit import kernel
 from ..projection.kernels import _centre, _row
@@ -37,6 +38,8 @@ _WINDOW_STEPS = 1.5  # about the curve; what counts there
 _FAR_STEPS = 0.3  # off the curve, where the weight falls
 _INDEPENDENT = 1.2  # omegas: the light of the others on the rays pulls the same way over whole arcs
 _N_SUMS = 16
+_BYTES_OF_FIT = 640  # of a voxel, without the votes: sums, matrices and what inverting them takes
+_ELECTED_BYTES = 4 << 20  # of votes that are weighed together
 
 
 @kernel()
@@ -177,13 +180,22 @@ class RockingFit:
         arguments = kernel_arguments(views[part], pixels, self.block)
         _vote(self._votes, low, share, *marks, self.chosen, *arguments)
 
+    @staticmethod
+    def bytes_of_voxel(curves: Curves, *, may_lack: bool) -> int:
+        """How much memory each voxel takes at most; see `measurement.may_lack`."""
+        return curves.mu.size**2 * (6 if may_lack else 4) + _BYTES_OF_FIT
+
     def elect(self, n_omega: int) -> None:
         """Start from the candidate with most light at the omegas at which it was measured."""
-        if self._n_lost is not None:
-            some = self._n_lost.any(axis=1)
-            n_known = at_least_half(np.float32(n_omega) - self._n_lost[some])
-            self._votes[some] /= np.maximum(n_known, 1.0)
-        self.found[:, :2] = self.curves.candidates()[self._votes.argmax(axis=1)]
+        candidates = self.curves.candidates()
+        for part in blocks_of_at_most(range(self.chosen.size), _ELECTED_BYTES // (4 * len(candidates))):
+            votes = self._votes[part.start : part.stop]
+            if self._n_lost is not None:
+                n_lost = self._n_lost[part.start : part.stop]
+                some = n_lost.any(axis=1)
+                n_known = at_least_half(np.float32(n_omega) - n_lost[some])
+                votes[some] /= np.maximum(n_known, 1.0)
+            self.found[part.start : part.stop, :2] = candidates[votes.argmax(axis=1)]
 
     def collect(self, part: slice, views: Views, pixels: PixelSet) -> None:
         """Add some omegas to the sums of the fit."""

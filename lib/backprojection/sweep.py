@@ -77,7 +77,8 @@ def _sum_maps(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: boo
     exact = setting.projector.pair_views is not None
     binarize = setting.params.binarize
     views = setting.projector.pair_views or setting.projector.views
-    pieces = blocks_of_at_most(share, _SUMS_BYTES // (6 * measurement.n_pairs))
+    n_bytes = (8 if measurement.may_lack else 6) * measurement.n_pairs
+    pieces = blocks_of_at_most(share, _SUMS_BYTES // n_bytes)
     fields = np.empty((len(sums.FIELDS), len(share)))
     show = comm.rank == 0 and not quiet
     turns = PairTurns.of(measurement.turns, binarize) if exact else None
@@ -113,7 +114,9 @@ def _fit(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: bool) ->
     n_omega = measurement.n_omega
     mu = measurement.relative_axes_deg()[0]
     curves = Curves.of(setting.params.mode, mu, measurement.omega_rad)
-    pieces = blocks_of_at_most(share, _SUMS_BYTES // (4 * mu.size**2))
+    pieces = blocks_of_at_most(
+        share, _SUMS_BYTES // RockingFit.bytes_of_voxel(curves, may_lack=measurement.may_lack)
+    )
     found = np.empty((len(rocking.FIELDS), len(share)))
     show = comm.rank == 0 and not quiet
     n_steps = len(pieces) * (1 + rocking.PASSES) * n_omega

@@ -139,6 +139,11 @@ class Measurement:
             return missing
         return np.stack([turn.leans_on(lost) for turn, lost in zip(self.turns, missing, strict=True)])
 
+    @property
+    def may_lack(self) -> bool:
+        """Whether something of the maps may not have been measured: pairs, or pixels of a type with NaN."""
+        return self.scan.dtype.kind == "f" or bool(self.lacking.any())
+
     def scanned(self, k: int) -> NDArray[np.bool_]:
         """Which scanned positions (n_scanned,) were wholly measured at the k-th omega in use."""
         return np.asarray(self.put_together(self.measured(k)) == self.n_summed)
