@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ SCANS = {
     "lab": SMALL | {"tilt_frame": "lab", "detector_center": "auto", "drift": "correct"},
     "mlem": MLEM | {"counts": True},
 }
+GAPS = ("mosaicity-counts", "mosaicity-lab", "mosaicity-nearest", "mosaicity-mlem", "rocking", "strain")
 LINES = {
     "strain": {"iterations": 1},
     "rocking": {"method": "rocking", "completeness_cutoff": 0.5},
@@ -103,14 +106,33 @@ def scans(tmp_path_factory) -> Path:
         init = case.write(folder / name, **changes)
         if init.name != "init.txt":
             init.rename(folder / name / "init.txt")
+    for name, dtype in itertools.product(GAPS, ("uint16", "float32")):
+        with_gaps(folder / name, folder / f"{name}-{dtype}", dtype)
     return folder
+
+
+def with_gaps(scan: Path, folder: Path, dtype: str) -> None:
+    """The scan without some of its frames, and of floats also without some of the pixels."""
+    shutil.copytree(scan, folder)
+    text = (folder / "init.txt").read_text()
+    (folder / "init.txt").write_text(text.replace(str(scan), str(folder)))
+    path = next(folder.rglob("dataarray.npy"))
+    array = np.load(path).astype(dtype)
+    measured = np.ones(array.shape[:3], dtype=bool)
+    measured[1, -1, ::3] = False
+    if dtype == "float32":
+        array[..., array.shape[3] // 2, :] = np.nan
+    array[~measured] = 0
+    np.save(path, array)
+    np.save(path.with_name("measured.npy"), measured)
 
 
 def test_nothing_is_compiled_once_the_work_has_begun(scans):
     """Of every kind of scan and method, with the checks, and of recon3d-check: else every rank compiles."""
     command = [sys.executable, "-c", WARMED, *map(str, sorted(scans.rglob("init.txt")))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    n_runs = len(SCANS) * 2 + len(LINES)
+    n_runs = sum(2 if "mosaicity" in init else 1 for init in command[3:])
+    assert n_runs == len(SCANS) * 2 + len(LINES) + 2 * (4 * 2 + 2)
     assert done.stdout.splitlines()[-1:] == [f"all were warmed: {n_runs}"], done.stderr
 
 

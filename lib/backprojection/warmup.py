@@ -37,7 +37,7 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     pixels = PixelSet(maps if exact else values, boxes, np.zeros(1, dtype=np.int64))
     yield lambda: sums.add(views, pixels, turns and turns[:1])
     yield lambda: sums.finish(measurement.scan.tilt1_deg, measurement.scan.tilt2_deg, 1)
-    if measurement.scan.dtype.kind == "f" or measurement.lacking.any():
+    if measurement.may_lack:
         marked = replace(pixels, unknown=np.zeros(pixels.flat.shape, dtype=np.bool_))
         yield lambda: sums.add(views, marked, turns and turns[:1])
         pairs = np.zeros(measurement.n_pairs)
@@ -55,3 +55,7 @@ def small_calls_of_rocking(setting: Setting) -> Iterator[Callable[[], object]]:
     pixels = PixelSet(maps, np.array([[0, 0, 1, 1]]), np.zeros(1, dtype=np.int64))
     yield lambda: fit.vote(slice(1), views, pixels)
     yield lambda: fit.collect(slice(1), views, pixels)
+    if measurement.may_lack:
+        marked = replace(pixels, unknown=np.zeros(maps.shape, dtype=np.bool_))
+        yield lambda: fit.vote(slice(1), views, marked)
+        yield lambda: fit.collect(slice(1), views, marked)
