@@ -66,11 +66,11 @@ class FramesAbove:
     def read_columns(self, index: tuple[int, ...], first_x: int, out: NDArray[Any]) -> None:
         """Fill `out` (x, n_y) with the counts above the level of one position from column first_x on."""
         self._frames.read_columns(index, first_x, out)
-        if out.dtype.kind == "f":  # what is no number stays none when it is cut at zero
-            np.copyto(out, np.nan, where=np.isneginf(out))
         if index[2] != self._omega:
             self._omega, self._image = int(index[2]), self._level.at(int(index[2]), out.dtype)
         level = self._image[first_x : first_x + out.shape[0]]
         if not self._level.signed:
+            if out.dtype.kind == "f" and np.fmin.reduce(out, axis=None) == -np.inf:
+                np.copyto(out, np.nan, where=np.isneginf(out))  # it is no number, and would become zero
             np.maximum(out, level, out=out)
         np.subtract(out, level, out=out)
