@@ -18,7 +18,7 @@ from .initfile.parameters import Parameters
 from .mlem import iterate
 from .mlem import warmup as mlem_warmup
 from .parallel.claim import Claim, claimed
-from .parallel.communicator import Comm, together
+from .parallel.communicator import Comm, SerialComm, together
 from .parallel.crew import Crew, help_out
 from .parallel.memory import check_memory
 from .parallel.messages import broadcast
@@ -64,7 +64,6 @@ def _run(
     report: bool,
 ) -> list[str]:
     """The work, which only one run at a time does for a result."""
-    _check_memory_of_volume(setting, comm)
     setting = align(setting, comm, quiet=quiet)
     if report:
         setting = replace(setting, totals={})
@@ -92,12 +91,12 @@ def _run(
     return printed
 
 
-def _check_memory_of_volume(setting: Setting, comm: Comm) -> None:
-    """Refuse a volume whose fields do not fit beside rank 0."""
+def _check_memory_of_volume(setting: Setting) -> None:
+    """Refuse a volume whose fields do not fit beside this rank, which is the one that holds them."""
     shape = setting.projector.volume.shape
     check_memory(
-        comm,
-        _BYTES_PER_VOXEL * setting.projector.volume.n_voxels if comm.rank == 0 else 0,
+        SerialComm(),
+        _BYTES_PER_VOXEL * setting.projector.volume.n_voxels,
         "grain_steps",
         f"the result of {' x '.join(map(str, shape))} voxels",
         "take fewer voxels, or a node with more memory",
@@ -111,6 +110,7 @@ def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool, report: bool
         if comm.rank == 0:
             prepared = prepare(params)
             files.check_folder(params.folder)
+            _check_memory_of_volume(prepared)
             calls = WARMUPS[params.method](prepared)
             calls_of_checks = checks_warmup.small_calls(prepared) if report else ()
             compile_first(chain(calls, calls_of_checks), quiet=quiet)
