@@ -37,6 +37,12 @@ def test_links_of_the_readme_exist():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_table_of_the_readme_has_every_page():
+    table = re.findall(r"^\|.*\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    listed = set(re.findall(r"\]\(docs/(\w+\.md)\)", "\n".join(table)))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
 def test_anchors_within_a_page_exist():
     for page in PAGES:
         text = page.read_text()
