@@ -44,9 +44,11 @@ Array = NDArray[np.float64]
 
 READINGS = tuple(key.name for key in fields(Readings))
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
-_HULL_SIGMA = 3.0
+_HULL_SIGMA, _UNSURE_SIGMA = 3.0, 0.5
 _MOST_KEPT = 0.75  # of the voxels; an ellipsoid fills half of its box
 _FAINT, _BRIGHT = 0.05, 99.0  # of what a bright pixel (a percentile) has; a ray so short is no voxel long
+_AVERAGED_PX = (3, 5, 7, 9)  # to a side; the first with which noise does not hide the rim
+_RIM = 0.04  # of what a bright pixel has, which a ray through the rim has
 _HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
 
 
@@ -117,29 +119,30 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
 
 
 def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
-    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise.
+    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels or more, stands out from the noise.
 
-    And from `faint` of what bright pixels have. Where too few of the tilts were measured, what is not lit may
-    be all the same.
+    And from `faint` of what bright pixels have. Where too few of the tilts were measured, or noise hides the
+    rim, what is not lit may be all the same.
     """
     share_of_frames = setting.measurement.share_of_frames
 
     def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
         n_measured = int(setting.measurement.measured(k).sum())
-        above = n_measured * dark.mean + max(
-            _HULL_SIGMA * np.sqrt(n_measured * dark.variance) / 3.0, _HULL_COUNTS
-        )
+        background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.variance))
         _, total, n_unknown = bands.over_tilts(k, brightest=False)
         setting.keep_total(k, total)
-        smooth = uniform_filter(filled_in(total), 3, mode="nearest")
-        if faint:
-            background = n_measured * dark.mean
-            above = max(above, background + faint * (np.percentile(smooth, _BRIGHT) - background))
-        lit = smooth > above
-        if n_unknown is None and share_of_frames[k] >= _HULL_SHARE:
-            return lit, None
-        known = 1.0 - (0.0 if n_unknown is None else n_unknown / n_measured)
-        return lit, (known * share_of_frames[k] < _HULL_SHARE) & ~lit
+        light = filled_in(total) - np.float32(background)
+        for width in _AVERAGED_PX:
+            smooth = uniform_filter(light, width, mode="nearest")
+            above, bright = max(_HULL_SIGMA * sigma / width, _HULL_COUNTS), np.percentile(smooth, _BRIGHT)
+            if above < _RIM * bright:
+                break
+        lit = smooth > max(above, faint * bright)
+        known = share_of_frames[k] * (1.0 if n_unknown is None else 1.0 - n_unknown / n_measured)
+        unsure = np.broadcast_to(known < _HULL_SHARE, lit.shape)
+        if above >= _RIM * bright:
+            unsure = unsure | (smooth > _UNSURE_SIGMA * sigma / width)
+        return lit, unsure & ~lit if unsure.any() else None
 
     return Look(see, _HULL_SHARE, margin=1)
 
