@@ -165,7 +165,7 @@ class _Projector:
         self.dark = find_dark(setting.measurement, comm)
         self.share_of_frames = setting.measurement.share_of_frames
         n_x, n_y = setting.projector.views.detector_shape
-        voxel_px = setting.params.M * np.divide(setting.params.grain_dim, setting.params.grain_steps).max()
+        voxel_px = setting.params.M * float(setting.params.voxel_um.max())
         self.bin = min(max(1, math.ceil(voxel_px - 1e-6)), n_x, n_y)
         self.values = density.reshape(-1) if comm.rank == 0 else np.empty(0)
         self.places = np.flatnonzero(self.values > 0)

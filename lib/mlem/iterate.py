@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.memory import check_memory, fits_on_every_node
 from ..parallel.partition import block
 from ..parallel.progress import Progress
-from ..physics.noise import Dark
 from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection import kernels
 from ..projection.projector import Projector
-from ..scan.bands import Bands, Marks, filled_in
+from ..scan.bands import Bands
 from ..scan.gather import NOTHING, Result, gather_completeness, gather_field
-from ..scan.hull import Hull, Look, find_hull
+from ..scan.hull import Hull, find_hull
+from ..scan.look import lit_sums
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
 from . import expectation, shape
@@ -41,11 +40,8 @@ from .uncertainty import orientation_errors
 Array = NDArray[np.float64]
 
 READINGS = tuple(key.name for key in fields(Readings))
-_HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
-_HULL_SIGMA = 3.0
 _MOST_KEPT = 0.75  # of the voxels; an ellipsoid fills half of its box
-_FAINT, _BRIGHT = 0.05, 99.0  # of what a bright pixel (a percentile) has; a ray so short is no voxel long
-_HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
+_FAINT = 0.05  # of what a bright pixel has; a ray so short is no voxel long
 
 
 @dataclass(frozen=True)
@@ -77,9 +73,9 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere. Collective."""
     measurement, projector = setting.measurement, setting.projector
     dark = find_dark(measurement, comm)
-    hull = find_hull(measurement, projector, comm, _look(setting, dark), quiet=quiet)
+    hull = find_hull(measurement, projector, comm, lit_sums(setting, dark), quiet=quiet)
     if hull.total > _MOST_KEPT * projector.volume.n_voxels:  # there is light nearly everywhere
-        hull = find_hull(measurement, projector, comm, _look(setting, dark, _FAINT), quiet=quiet)
+        hull = find_hull(measurement, projector, comm, lit_sums(setting, dark, _FAINT), quiet=quiet)
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)
@@ -108,34 +104,6 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     )
     fields = finish(measurement, *found, outcome) | {"completeness": complete}
     return Result(fields, found[1], outcome.facts())
-
-
-def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
-    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise.
-
-    And from `faint` of what bright pixels have. Where too few of the tilts were measured, what is not lit may
-    be all the same.
-    """
-    share_of_frames = setting.measurement.share_of_frames
-
-    def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
-        n_measured = int(setting.measurement.measured(k).sum())
-        above = n_measured * dark.mean + max(
-            _HULL_SIGMA * np.sqrt(n_measured * dark.variance) / 3.0, _HULL_COUNTS
-        )
-        _, total, n_unknown = bands.over_tilts(k, brightest=False)
-        setting.keep_total(k, total)
-        smooth = uniform_filter(filled_in(total), 3, mode="nearest")
-        if faint:
-            background = n_measured * dark.mean
-            above = max(above, background + faint * (np.percentile(smooth, _BRIGHT) - background))
-        lit = smooth > above
-        if n_unknown is None and share_of_frames[k] >= _HULL_SHARE:
-            return lit, None
-        known = 1.0 - (0.0 if n_unknown is None else n_unknown / n_measured)
-        return lit, (known * share_of_frames[k] < _HULL_SHARE) & ~lit
-
-    return Look(see, _HULL_SHARE, margin=1)
 
 
 def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:
