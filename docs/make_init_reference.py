@@ -9,8 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from lib.initfile.parameters import AUTO_KEYS, KEYS  # noqa: E402
-from lib.initfile.parse import format_value  # noqa: E402
+from lib.initfile.parameters import KEYS  # noqa: E402
+from lib.initfile.parse import format_key  # noqa: E402
 
 HEAD = """# The init file
 
@@ -32,7 +32,7 @@ def reference() -> str:
             lines += [f"\n## {group}\n", "| key | meaning | unit | default |", "| --- | --- | --- | --- |"]
         default = "(needed)"
         if key.default is not MISSING:
-            default = "auto" if key.default is None and name in AUTO_KEYS else format_value(key.default)
+            default = format_key(name, key.default)
         lines.append(f"| `{name}` | {key.metadata['text']} | {key.metadata['unit']} | {default} |")
     return "\n".join(lines) + "\n"
 

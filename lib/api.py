@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def reconstruct(
         arrays = store.scan_of_arrays(scan, {"tilt1": tilt1, "tilt2": tilt2, "omega": omega}, measured)
         setting = prepare(from_keys({"path": _MEMORY, **keys}, "reconstruct"), arrays)
     comm = SerialComm()
-    setting = replace(align(setting, comm, quiet=quiet), totals={})
+    setting = align(setting.remembering(), comm, quiet=quiet)
     result = reconstruction.solve(setting, comm, quiet=quiet)
     return files.describe(setting, result, trust.check(setting, result, comm, quiet=quiet))
 

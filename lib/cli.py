@@ -60,7 +60,10 @@ def convert(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     return _run("convert", _convert_parser, _convert, argv, comm)
 
 
-_RECON3D = "Reconstruct a grain in 3D from the array that getdata made."
+_RECON3D = (
+    "Reconstruct a grain in 3D from the array that getdata made. The init file needs path, unit_cell, hkl, "
+    "wavelength and M; what the scan tells is found: the volume, the rotation axis, the resolution."
+)
 _SIMULATE = "Write the detector files of a simulated scan of a phantom grain, and the truth."
 _CHECK = "Try the signs, flips and tilt frames of the geometry on a scan, and say which fit."
 _COMPARE = "Compare a reconstruction of simulated files with the truth, in numbers and pictures."
@@ -176,6 +179,9 @@ def _initfile_parser(program: str, description: str) -> argparse.ArgumentParser:
 def _recon3d_parser() -> argparse.ArgumentParser:
     parser = _initfile_parser("recon3d", _RECON3D)
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
+    parser.add_argument(
+        "--quick", action="store_true", help="voxels of at least 3 pixels, for a first look (quality quick)"
+    )
     return parser
 
 
@@ -237,7 +243,8 @@ def _with_initfile(
 def _recon3d(options: argparse.Namespace, comm: Comm) -> None:
     from . import reconstruction
 
-    _with_initfile(reconstruction.run, options, comm, report=not options.no_report)
+    quality = "quick" if options.quick else None
+    _with_initfile(reconstruction.run, options, comm, report=not options.no_report, quality=quality)
 
 
 def _simulate(options: argparse.Namespace, comm: Comm) -> None:

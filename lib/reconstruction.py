@@ -43,11 +43,20 @@ WARMUPS = {
 }
 
 
-def run(params: Parameters, comm: Comm, *, quiet: bool = False, report: bool = True) -> list[str]:
+def run(
+    params: Parameters,
+    comm: Comm,
+    *,
+    quiet: bool = False,
+    report: bool = True,
+    quality: str | None = None,
+) -> list[str]:
     """Reconstruct and write the result; returns the lines to print, on rank 0.
 
-    Without a report the result is not checked against the images either.
+    Without a report the result is not checked against the images either. quality counts more than the
+    init file's.
     """
+    params = replace(params, quality=quality or params.quality)
     times = {"preparation": time.monotonic()}
     setting = _prepare_on_all(params, comm, quiet=quiet, report=report)
     with claimed(files.claimed_file(params.folder), comm) as claim:
@@ -64,9 +73,10 @@ def _run(
     report: bool,
 ) -> list[str]:
     """The work, which only one run at a time does for a result."""
-    setting = align(setting, comm, quiet=quiet)
-    if report:
-        setting = replace(setting, totals={})
+    setting = align(setting.remembering(), comm, quiet=quiet)
+    with together(comm):
+        if comm.rank == 0:
+            _check_memory_of_volume(setting)
     for warning in setting.warnings if comm.rank == 0 else ():
         print(f"recon3d: warning: {warning}", file=sys.stderr)
 

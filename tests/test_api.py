@@ -98,7 +98,9 @@ def test_an_init_file_and_keys_on_top_of_it(both):
     assert_same(reconstruct(params.folder / "init.txt"), script)
     other = reconstruct(str(params.folder / "init.txt"), grain_steps=np.array([5, 6, 7]))
     assert other.mask.shape == (5, 6, 7)
-    assert other.parameters == replace(params, grain_steps=(5, 6, 7))
+    center = other.parameters.detector_center
+    assert center == pytest.approx((31.5, 35.5), abs=0.05)
+    assert other.parameters == replace(params, grain_steps=(5, 6, 7), detector_center=center)
 
 
 def test_a_mapped_array_in_the_other_byte_order_gives_the_same(scan, tmp_path):

@@ -29,7 +29,9 @@ from ..physics.tilts import Resolution
 from ..projection.jit import compile_first
 from ..projection.kernel_cache import hand_over
 from ..scan import warmup as scan_warmup
-from ..scan.align import Spots, fit_center, look
+from ..scan.align import fit_center
+from ..scan.box import seen_from_image
+from ..scan.look import Spots, look
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark, prepare, work_out
 from . import warmup
@@ -111,7 +113,7 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
     hand_over(comm)
     dark = find_dark(setting.measurement, comm)
-    spots = look(setting.measurement, dark, comm, quiet=quiet)
+    spots, _ = look(setting, dark, comm, quiet=quiet)
     scan = coarse.load(setting.measurement, dark, comm, **COARSE, everywhere=True)
     judged = judge_all(setting, candidates(setting.measurement), spots, scan, comm, quiet)
     ranked = sorted((v for verdict in judged for v in (verdict, mirrored(verdict))), key=lambda v: v.misfit)
@@ -172,7 +174,7 @@ def judge(setting: Setting, candidate: Candidate, spots: Spots | None, scan: Coa
     if spots is None:
         projector = own.projector.moved(setting.projector.center_px, setting.drift_px)
         own = replace(own, projector=projector, alignment=setting.alignment)
-    elif setting.params.detector_center is None or setting.params.detector_center == "auto":
+    elif setting.params.detector_center in (None, "auto", ()):
         own = fit_center(own, spots)
     trial = Trial(
         own.measurement, scan, _ball(own, scan.factor), scan.views(own.projector.views), all_pixels=True
@@ -203,9 +205,12 @@ def _ball(setting: Setting, factor: int) -> Array:
     """Coarse voxels (n, 3) where the grain is; those of the init file's volume if that is not known."""
     cell = factor / setting.params.M
     found = setting.alignment
-    if found is None:
+    if found is None and setting.params.has_volume:
         middle = np.array(setting.params.grain_pos)
         half = np.array(setting.params.grain_dim) / 2
+    elif found is None:
+        low, high = seen_from_image(setting)
+        middle, half = (low + high) / 2, (high - low) / 2
     else:
         middle, half = np.array(found.grain_um), np.full(3, found.reach_um + cell / 2)
     counts = np.maximum(1, np.ceil(2.0 * half / cell).astype(int))

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import Recon3DError
 from .parameters import KEYS
-from .parse import format_value, from_keys, parse_value, read_value
+from .parse import format_key, from_keys, parse_value, read_value
 from .readers import Mistake, shorten
 
 _DETECTOR_TILTS = ("t_x", "t_y", "t_z")
@@ -49,7 +49,7 @@ def translate(
     if center_px is not None:
         keys["detector_center"] = center_px
     params = from_keys(keys, where)
-    lines = [f"{name} {format_value(getattr(params, name))}" for name in KEYS if name in keys]
+    lines = [f"{name} {format_key(name, getattr(params, name))}" for name in KEYS if name in keys]
     return "\n".join([f"# made from {where} by recon3d-convert", *lines]) + "\n", notes
 
 

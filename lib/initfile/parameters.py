@@ -7,14 +7,21 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..physics.geometry import MODES, TILT_FRAMES, Geometry, bragg_angle
+import numpy as np
+from numpy.typing import NDArray
+
+from ..physics.geometry import MODES, TILT_FRAMES, Geometry, bragg_angle, voxel_axis
 from ..physics.scan_types import SCANS
 from . import readers
 from .simulation_keys import SIMULATION, XYZ, SimulationKeys, key
 
+Array = NDArray[np.float64]
+
 _SAMPLE, _MICROSCOPE, _VOLUME = "Sample and beam", "Microscope", "Volume"
 _RECONSTRUCTION, _FILES = "Reconstruction", "Files"
 _ORIGIN = (0.0, 0.0, 0.0)
+QUALITIES = ("quick", "normal", "fine")
+_QUICK_PX = 3.0  # width of a voxel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +86,12 @@ class Parameters(SimulationKeys):
     )
     detector_center: tuple[float, ...] | str | None = key(
         _MICROSCOPE,
-        readers.either("auto", "auto", readers.either("None", None, readers.list_of(readers.real, 2))),
+        readers.maybe(
+            readers.either("auto", "auto", readers.either("None", None, readers.list_of(readers.real, 2)))
+        ),
         "image of the rotation axis [cx,cy] in the ROI; None: its middle; auto: from the data",
         unit="px",
-        default=None,
+        default=(),
     )
     drift: str = key(
         _MICROSCOPE,
@@ -127,16 +136,31 @@ class Parameters(SimulationKeys):
         default=None,
     )
 
-    grain_pos: tuple[float, ...] = key(_VOLUME, XYZ, "middle of the volume", unit="um", default=_ORIGIN)
+    grain_pos: tuple[float, ...] | None = key(
+        _VOLUME,
+        readers.maybe(readers.either("auto", None, XYZ)),
+        "middle of the volume; auto: that of the grain, from the data; not given beside grain_dim: [0,0,0]",
+        unit="um",
+        default=(),
+    )
     grain_dim: tuple[float, ...] = key(
         _VOLUME,
-        readers.list_of(readers.positive, 3),
-        "full size of the volume",
+        readers.maybe(readers.either("auto", (), readers.list_of(readers.positive, 3))),
+        "full size of the volume; auto: the grain's, with a margin",
         unit="um",
-        default=(20.0, 20.0, 20.0),
+        default=(),
     )
     grain_steps: tuple[int, ...] = key(
-        _VOLUME, readers.list_of(readers.count, 3), "number of voxels", default=(100, 100, 100)
+        _VOLUME,
+        readers.maybe(readers.either("auto", (), readers.list_of(readers.count, 3))),
+        "number of voxels; auto: of about a pixel, at most 2 million",
+        default=(),
+    )
+    quality: str = key(
+        _VOLUME,
+        readers.choice(*QUALITIES),
+        "quick: voxels of at least 3 pixels, for a first look; fine: of 0.7 pixels where grain_steps is auto",
+        default="normal",
     )
 
     method: str = key(
@@ -234,6 +258,35 @@ class Parameters(SimulationKeys):
         """Where the result goes."""
         return Path(self.output or self.path)
 
+    def __post_init__(self) -> None:
+        if self.grain_dim and self.grain_pos == ():
+            object.__setattr__(self, "grain_pos", _ORIGIN)
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether the volume is known: nothing of it is left for the scan to tell."""
+        return bool(self.grain_pos and self.grain_dim and self.grain_steps)
+
+    @property
+    def n_voxels(self) -> tuple[int, ...]:
+        """Number of voxels along each axis: grain_steps, fewer where quality is quick."""
+        if self.quality != "quick":
+            return self.grain_steps
+        widest = (max(1, math.ceil(self.M * size / _QUICK_PX)) for size in self.grain_dim)
+        return tuple(min(pair) for pair in zip(self.grain_steps, widest, strict=True))
+
+    @property
+    def voxel_um(self) -> Array:
+        """Size (3,) of a voxel."""
+        return np.array(self.grain_dim) / np.array(self.n_voxels)
+
+    @property
+    def axes_um(self) -> tuple[Array, Array, Array]:
+        """The centres of the voxels along x, y, z."""
+        grid = zip(self.grain_pos or _ORIGIN, self.grain_dim, self.n_voxels, strict=True)
+        x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
+        return x_um, y_um, z_um
+
     def geometry(self) -> Geometry:
         """The geometry that these keys describe, with the rotation axis at pixel (0, 0)."""
         tilt_deg = self.t_z if self.mode == "horizontal" else self.t_x
@@ -256,9 +309,10 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 _AUTO = (
     "rock_width roll_width strain_width subsets memory threshold background "
-    "scan tilt_frame tilt_zero strain_zero sim_grain"
+    "scan tilt_frame tilt_zero strain_zero sim_grain grain_pos grain_dim grain_steps"
 )
 AUTO_KEYS = tuple(_AUTO.split())
+FOUND_KEYS = ("grain_pos", "grain_dim", "grain_steps", "detector_center")  # (): not given
 KEYS: dict[str, Field[Any]] = {  # those of the simulation last
     key.name: key for key in sorted(fields(Parameters), key=lambda key: key.metadata["group"] == SIMULATION)
 }

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import Recon3DError
 from ..parallel.communicator import Comm, together
 from .consistency import inconsistencies
-from .parameters import AUTO_KEYS, KEYS, Parameters
+from .parameters import AUTO_KEYS, FOUND_KEYS, KEYS, Parameters
 from .readers import Mistake, Value, shorten
 
 _TOKEN = re.compile(
@@ -184,14 +184,19 @@ def format_value(value: Any) -> str:
     return repr(value)
 
 
+def format_key(name: str, value: Any) -> str:
+    """The value of a key as it stands in an init file."""
+    if (value is None and name in AUTO_KEYS) or (value == () and name in FOUND_KEYS):
+        return "auto"
+    return format_value(value)
+
+
 def format_initfile(params: Parameters) -> str:
     """The text of an init file that `parse` reads back as `params`."""
-    lines = []
-    for name in KEYS:
-        value = getattr(params, name)
-        none = "auto" if name in AUTO_KEYS else "None"
-        lines.append(f"{name} {none if value is None else format_value(value)}")
-    return "\n".join(lines) + "\n"
+    values = {name: getattr(params, name) for name in KEYS}
+    return "".join(
+        f"{name} {'[]' if value == () else format_key(name, value)}\n" for name, value in values.items()
+    )
 
 
 def read_initfile(path: Path) -> tuple[Parameters, list[str]]:

@@ -108,6 +108,11 @@ def either(word: str, meaning: Any, reader: Callable[[Value], Any]) -> Callable[
     return read
 
 
+def maybe(reader: Callable[[Value], Any]) -> Callable[[Value], Any]:
+    """A reader that takes an empty list for what is not given, as the empty tuple."""
+    return lambda value: () if value == [] else reader(value)
+
+
 def boolean(value: Value) -> bool:
     """Truth value, the words true or false in any case."""
     return choice("true", "false")(word(value).lower()) == "true"

@@ -14,20 +14,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.memory import check_memory, fits_on_every_node
 from ..parallel.partition import block
 from ..parallel.progress import Progress
-from ..physics.noise import Dark
 from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection.footprint import where_it_falls
 from ..projection.projector import Projector
-from ..scan.bands import Bands, Marks, filled_in
+from ..scan.bands import Bands
 from ..scan.gather import NOTHING, Result, gather_completeness, gather_field
-from ..scan.hull import Hull, Look, find_hull
+from ..scan.hull import Hull, find_hull
+from ..scan.look import lit_sums
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
 from . import expectation, shape
@@ -43,13 +42,8 @@ from .uncertainty import orientation_errors
 Array = NDArray[np.float64]
 
 READINGS = tuple(key.name for key in fields(Readings))
-_HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
-_HULL_SIGMA, _UNSURE_SIGMA = 3.0, 0.5
 _MOST_KEPT = 0.75  # of the voxels; an ellipsoid fills half of its box
-_FAINT, _BRIGHT = 0.05, 99.0  # of what a bright pixel (a percentile) has; a ray so short is no voxel long
-_AVERAGED_PX = (3, 5, 7, 9)  # to a side; the first with which noise does not hide the rim
-_RIM = 0.04  # of what a bright pixel has, which a ray through the rim has
-_HULL_COUNTS = 0.5  # per pixel, where there is no dark noise
+_FAINT = 0.05  # of what a bright pixel has; a ray so short is no voxel long
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,9 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     setting = setting.fitted_to_voxels()
     measurement, projector = setting.measurement, setting.projector
     dark = find_dark(measurement, comm)
-    hull = find_hull(measurement, projector, comm, _look(setting, dark), quiet=quiet)
+    hull = find_hull(measurement, projector, comm, lit_sums(setting, dark), quiet=quiet)
     if hull.total > _MOST_KEPT * projector.volume.n_voxels:  # there is light nearly everywhere
-        hull = find_hull(measurement, projector, comm, _look(setting, dark, _FAINT), quiet=quiet)
+        hull = find_hull(measurement, projector, comm, lit_sums(setting, dark, _FAINT), quiet=quiet)
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)
@@ -116,35 +110,6 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     )
     fields = finish(measurement, *found, outcome) | {"completeness": complete}
     return Result(fields, found[1], outcome.facts())
-
-
-def _look(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
-    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels or more, stands out from the noise.
-
-    And from `faint` of what bright pixels have. Where too few of the tilts were measured, or noise hides the
-    rim, what is not lit may be all the same.
-    """
-    share_of_frames = setting.measurement.share_of_frames
-
-    def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
-        n_measured = int(setting.measurement.measured(k).sum())
-        background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.variance))
-        _, total, n_unknown = bands.over_tilts(k, brightest=False)
-        setting.keep_total(k, total)
-        light = filled_in(total) - np.float32(background)
-        for width in _AVERAGED_PX:
-            smooth = uniform_filter(light, width, mode="nearest")
-            above, bright = max(_HULL_SIGMA * sigma / width, _HULL_COUNTS), np.percentile(smooth, _BRIGHT)
-            if above < _RIM * bright:
-                break
-        lit = smooth > max(above, faint * bright)
-        known = share_of_frames[k] * (1.0 if n_unknown is None else 1.0 - n_unknown / n_measured)
-        unsure = np.broadcast_to(known < _HULL_SHARE, lit.shape)
-        if above >= _RIM * bright:
-            unsure = unsure | (smooth > _UNSURE_SIGMA * sigma / width)
-        return lit, unsure & ~lit if unsure.any() else None
-
-    return Look(see, _HULL_SHARE, margin=1)
 
 
 def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:

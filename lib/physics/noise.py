@@ -37,6 +37,11 @@ class Dark:
         """The mean of the dark values as they are stored."""
         return float(mean_of(self.level, self.floor * math.sqrt(2.0 * math.pi))) if self.floor else self.level
 
+    @property
+    def stored_variance(self) -> float:
+        """The variance of the dark values as they are stored: less where their lower half was cut to zero."""
+        return max(self.variance / 2.0 - self.floor**2, 0.0) if self.floor else self.variance
+
     def times(self, n: int) -> Dark:
         """Of the sum of n values."""
         return Dark(n * self.level, n * self.floor, n * self.variance)

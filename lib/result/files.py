@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ..checks.trust import Checks
 from ..errors import Recon3DError
+from ..initfile.parse import format_value
 from ..parallel.claim import refuse_if_claimed
 from ..parallel.crew import ALONE, Crew
-from ..scan import store
+from ..scan import box, store
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
@@ -26,7 +27,7 @@ Array = NDArray[np.float64]
 
 RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html")
 _IN_ARRAY = ("tilt1", "tilt2", "completeness")  # of grain_ang.npy
-_LABEL_WIDTH = 13
+_LABEL_WIDTH = 12
 
 
 def check_folder(folder: Path) -> None:
@@ -100,7 +101,6 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
     from . import volume
 
     params, (fields, mask, facts) = setting.params, result
-    spacing = np.array(params.grain_dim) / np.array(params.grain_steps)
     attributes = {
         "scan": setting.measurement.scan_name,
         "tilt_frame_of_scan": setting.measurement.tilt_frame,
@@ -117,7 +117,7 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
     }
     return volume.Volume(
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
-        spacing_um=spacing,
+        spacing_um=params.voxel_um,
         axes_um=setting.projector.volume.axes_um,
         fields=fields | {"kam": misorientation(fields["tilt1"], fields["tilt2"], mask, crew)},
         mask=mask,
@@ -154,7 +154,7 @@ def _alignment_line(setting: Setting) -> list[tuple[str, str]]:
         return []
     center = ", ".join(f"{c:.2f}" for c in setting.projector.center_px)
     how = "as given"
-    if setting.params.detector_center == "auto":
+    if "detector_center" in setting.found:
         how = f"found to {found.center_std_px:.2g} px across the axis, as given along it"
     drift = "taken out" if setting.params.drift == "correct" else "left in"
     return [("axis", f"at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}")]
@@ -163,20 +163,22 @@ def _alignment_line(setting: Setting) -> list[tuple[str, str]]:
 def printed(folder: Path, lines: dict[str, str], *, report: bool = True) -> list[str]:
     """What to print: the files, and the lines that sum the result up."""
     paths = [str(folder / name) for name in result_files(report)]
-    return paths + [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in lines.items()]
+    return paths + [f"{label:<{_LABEL_WIDTH}} {text}" for label, text in lines.items()]
 
 
 def summary(setting: Setting, result: Result, n_ranks: int, times: dict[str, float]) -> dict[str, str]:
     """The reconstruction in five lines: label and text. times are seconds by what took them."""
     params, scan, (fields, mask, facts) = setting.params, setting.measurement.scan, result
-    voxel_um3 = float(np.prod(np.array(params.grain_dim) / np.array(params.grain_steps)))
+    voxel_um3 = float(np.prod(params.voxel_um))
     n_grain = int(mask.sum())
     tilts = f"{scan.shape[0]} x {scan.shape[1]} tilts fixed in the {setting.measurement.tilt_frame}"
     if setting.measurement.scan_name != "mosaicity":
         tilts = f"{setting.measurement.scan_name}, {scan.shape[0]} x {scan.shape[1]} positions"
     omegas = f"{setting.measurement.n_omega} of {scan.shape[2]} omegas"
     lines = [("scan", f"{tilts}, {omegas}, {scan.shape[3]} x {scan.shape[4]} pixels")]
-    voxels = " x ".join(str(n) for n in params.grain_steps)
+    voxels = " x ".join(str(n) for n in params.n_voxels)
+    if params.quality == "quick":
+        voxels = f"a quick look at {voxels}"
     lines += _alignment_line(setting)
     if "misfit" in facts:
         steps = f"{facts['n_iterations']} iterations to a misfit of {facts['misfit'][-1]:.2f}"
@@ -204,4 +206,5 @@ def summary(setting: Setting, result: Result, n_ranks: int, times: dict[str, flo
     took = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in times.items())
     ranks = f"{n_ranks} rank{'s' if n_ranks > 1 else ''}"
     lines.append(("time", f"{sum(times.values()):.1f} s on {ranks}: {took}"))
+    lines += [(key, format_value(value)) for key, value in box.lines(setting).items()]
     return dict(lines)

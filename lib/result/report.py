@@ -20,7 +20,7 @@ from ..checks.projections import Comparison
 from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..initfile.parameters import KEYS, Parameters
-from ..initfile.parse import format_value
+from ..initfile.parse import format_key
 from ..page import viewer
 from ..page.pictures import Body, draw_dark_level
 from ..page.skeleton import facts_list, page, picture_section, warnings_section
@@ -46,6 +46,7 @@ def write(path: Path, setting: Setting, result: Result, checks: Checks, lines: M
     params, (fields, mask, facts) = setting.params, result
     sections = [
         warnings_section(checks.warnings(setting, result), nothing="Nothing suspicious was found."),
+        *_quick_look(params),
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_volume(setting, fields, mask),
@@ -71,6 +72,21 @@ def write(path: Path, setting: Setting, result: Result, checks: Checks, lines: M
     sections.append(_versions())
     title = f"{params.folder.resolve().name}: {params.method}"
     path.write_text(page("recon3d", title, str(params.folder.resolve()), sections), encoding="utf-8")
+
+
+def _quick_look(params: Parameters) -> list[str]:
+    """What to think of a result of few voxels."""
+    if params.quality != "quick":
+        return []
+    sizes = params.voxel_um
+    um = " x ".join(f"{size:.3g}" for size in sizes)
+    px = " x ".join(f"{size:.2g}" for size in params.M * sizes)
+    return [
+        f"<section><h2>A quick look</h2><p>The voxels are {um} um large, {px} pixels of the images: enough "
+        "to see whether grain, geometry and scan are right while the experiment runs, too coarse for "
+        "boundaries, small parts of the grain and stated errors. Run it again without --quick (quality "
+        "normal) for the result.</p></section>"
+    ]
 
 
 def _orientations(
@@ -223,7 +239,7 @@ def _parameters(params: Parameters) -> str:
 def _value(params: Parameters, name: str) -> str:
     value = getattr(params, name)
     try:
-        return format_value(value)
+        return format_key(name, value)
     except Recon3DError:  # text that no init file can hold
         return str(value)
 

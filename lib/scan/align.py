@@ -1,4 +1,4 @@
-"""The workflow of `detector_center auto` and `drift correct`: the ranks look at the omegas, one fit."""
+"""The workflow of what finds itself, axis, drift and volume: the ranks look at the omegas, one fit."""
 
 from __future__ import annotations
 
@@ -7,64 +7,67 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import Recon3DError
-from ..parallel.communicator import Comm, check_alarm, together
-from ..parallel.messages import broadcast, collect_everywhere
-from ..parallel.partition import block
-from ..parallel.progress import Progress
-from ..physics.noise import Dark
+from ..parallel.communicator import Comm, together
+from ..parallel.messages import broadcast
 from . import alignment
 from .alignment import Alignment
-from .bands import Bands, filled_in
-from .measurement import Measurement
+from .box import find_box
+from .look import Spots, look
 from .setting import Setting, find_dark
-from .spots import Spot, find_spots
-
-Spots = list[list[Spot]]
 
 _POOR_FIT_PX = 3.0  # rms, far above the jitter of a stage
 _CENTER_OFF_PX = 0.5  # across the axis, and four standard errors
+_OPEN = ("auto", ())  # of detector_center: it must be found, or it is where it can be
+_CUT_SHARE = 0.05  # of the omegas
+_DIGITS = 3  # of a centre, in pixels
 
 
 def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:
-    """The setting with its projections where the scan says that they are, if that is asked for.
+    """The setting with axis, drift and volume as the scan says, as far as that is asked for.
 
     Collective; the result is the same on every rank, for any number of ranks. Raises Recon3DError where
-    the scan does not tell.
+    the scan does not tell what the init file asks for.
     """
-    if setting.params.detector_center != "auto" and setting.params.drift == "none":
+    params = setting.params
+    if params.detector_center not in _OPEN and params.drift == "none" and params.has_volume:
         return setting
-    spots = look(setting.measurement, find_dark(setting.measurement, comm), comm, quiet=quiet)
+    dark = find_dark(setting.measurement, comm)
+    spots, images = look(setting, dark, comm, quiet=quiet)
     aligned: Setting | None = None
     with together(comm):
         if comm.rank == 0:
-            aligned = apply(setting, spots)
-    return broadcast(comm, aligned)  # type: ignore[return-value]
+            aligned = find_box(_place(replace(setting, totals=None, lit=None), spots), images, dark)
+    found: Setting = broadcast(comm, aligned)  # type: ignore[assignment]
+    return replace(found, totals=setting.totals, lit=setting.lit)
 
 
-def look(measurement: Measurement, dark: Dark, comm: Comm, *, quiet: bool = False) -> Spots:
-    """The spots of the tilt-summed image of every omega in use, on every rank. Collective."""
-    n_omega = measurement.n_omega
-    mine = block(n_omega, comm.size, comm.rank)
-    show = comm.rank == 0 and not quiet
-    found: Spots = []
-    with (
-        together(comm),
-        Bands(measurement.scan, measurement.omega_index) as bands,
-        Progress("alignment", len(mine), "omegas", overall=n_omega, visible=show) as progress,
-    ):
-        for k in mine:
-            n_measured = int(measurement.measured(k).sum())
-            background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.variance))
-            found.append(find_spots(filled_in(bands.total(k)), background, sigma))
-            progress.advance()
-            check_alarm(comm)
-    return [spots for part in collect_everywhere(comm, found) for spots in part]
+def _place(setting: Setting, spots: Spots) -> Setting:
+    """With the axis and the drift, where they can be found or must be."""
+    params = setting.params
+    try:
+        return apply(setting, spots)
+    except Recon3DError as error:
+        if params.detector_center == "auto" or params.drift == "correct":
+            raise
+        if params.has_volume:  # an init file from before the axis was looked for: the middle, as then
+            return setting
+        if params.detector_center == ():
+            warning = f"{error}; it is taken to be the middle of the image"
+            return replace(setting, warnings=[*setting.warnings, warning])
+    cut = sum(row[0].at_edge for row in spots if row)
+    if cut <= _CUT_SHARE * len(spots):
+        return setting
+    warning = (
+        f"the grain touches the edge of the image at {cut} of {len(spots)} omegas: part of it may be "
+        "missing; make the ROI larger (getdata.py)"
+    )
+    return replace(setting, warnings=[*setting.warnings, warning])
 
 
 def apply(setting: Setting, spots: Spots) -> Setting:
     """Fit the spots and shift the projections by what the init file asks for."""
     params = setting.params
-    auto = params.detector_center == "auto"
+    auto = params.detector_center in _OPEN
     share = np.array([setting.measurement.measured(k).mean() for k in range(len(spots))])
     found = alignment.fit(
         spots,
@@ -77,9 +80,17 @@ def apply(setting: Setting, spots: Spots) -> Setting:
         where="detector_center" if auto else "drift",
     )
     drift = found.drift_px if params.drift == "correct" else np.zeros_like(found.residual_px)
-    moved = setting.projector.moved(found.center_px if auto else setting.projector.center_px, drift)
-    warnings = setting.warnings + _warnings(setting, found, auto)
-    return replace(setting, projector=moved, alignment=found, warnings=warnings)
+    center = setting.projector.center_px
+    if auto:
+        center = round(float(found.center_px[0]), _DIGITS), round(float(found.center_px[1]), _DIGITS)
+    return replace(
+        setting,
+        params=replace(params, detector_center=center) if auto else params,
+        projector=setting.projector.moved(center, drift),
+        alignment=found,
+        warnings=setting.warnings + _warnings(setting, found, auto),
+        found=(*setting.found, "detector_center") if auto else setting.found,
+    )
 
 
 def fit_center(setting: Setting, spots: Spots) -> Setting:

@@ -94,6 +94,9 @@ def any_pair(setting: Setting) -> Look:
     """
 
     def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
+        if setting.lit is not None and k in setting.lit:
+            n_x, n_y = bands.scan.shape[3:]
+            return np.unpackbits(setting.lit[k], count=n_x * n_y).reshape(n_x, n_y).view(np.bool_), None
         most, total, n_unknown = bands.over_tilts(k, total=setting.totals is not None)
         setting.keep_total(k, total)
         lit = most > setting.threshold

@@ -13,7 +13,7 @@ from ..errors import Recon3DError
 from ..initfile.parameters import Parameters
 from ..parallel.communicator import Comm, together
 from ..physics import noise
-from ..physics.geometry import OMEGA_AXIS, TILT_FRAMES, roi_center, voxel_axis
+from ..physics.geometry import OMEGA_AXIS, TILT_FRAMES, roi_center
 from ..physics.noise import Dark
 from ..physics.scan_types import (
     SCANS,
@@ -38,6 +38,7 @@ from .store import Scan
 Array = NDArray[np.float64]
 
 _TOTALS_BYTES = 128 << 20  # per rank
+_NOT_YET = Block(np.zeros(1), np.zeros(1), np.zeros(1))  # the volume, until `box` has found it
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class Setting:
     """What the init file and the scan together say, the same on every rank.
 
     params is what was said, measurement what was scanned, projector how it projects. threshold is in counts;
-    alignment the fit that the rotation axis or drift come from, if they do. totals, where they are
-    wanted later, are the images of all tilts that this rank has met so far, by number of omega; NaN where a
-    pixel was not measured at all.
+    alignment the fit that the rotation axis or drift come from, if they do; found are the keys of params that
+    the scan told. totals, where they are wanted later, are the images of all tilts that this rank has met so
+    far, by number of omega; NaN where a pixel was not measured at all. lit are bits of the pixels that are
+    above the threshold at any pair of tilts, where they are all known.
     """
 
     params: Parameters
@@ -57,6 +59,8 @@ class Setting:
     warnings: list[str]
     alignment: Alignment | None = None
     totals: dict[int, NDArray[np.float32]] | None = None
+    lit: dict[int, NDArray[np.uint8]] | None = None
+    found: tuple[str, ...] = ()
 
     def parts(self) -> list[Setting]:
         """One setting for each of the scans that the measurement holds."""
@@ -74,6 +78,10 @@ class Setting:
         shape, first = whole_bins(scan.shape[3:], bins)
         measurement = replace(self.measurement, scan=scan.binned(bins))
         return replace(self, measurement=measurement, projector=self.projector.binned(bins, first, shape))
+
+    def remembering(self) -> Setting:
+        """The same, that remembers the images it meets from now on."""
+        return replace(self, totals={}, lit={})
 
     def keep_total(self, k: int, image: NDArray[np.float32]) -> None:
         """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
@@ -135,9 +143,8 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
             "the offset of method rocking are hard to tell apart, their errors grow (2.3 times "
             "over half a turn); mlem takes the offset to be nil"
         )
-    grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
-    volume = Block(*(voxel_axis(*axis) for axis in grid))
-    dx, dy, dz = np.divide(params.grain_dim, params.grain_steps).tolist()
+    volume = Block(*params.axes_um) if params.has_volume else _NOT_YET
+    dx, dy, dz = (params.voxel_um if params.has_volume else np.full(3, 1.0 / params.M)).tolist()
     measurement = Measurement(scan, kinds, params.mode, (zero[0], zero[1]), omega_index, omega, turns)
     projector = Projector(volume, OMEGA_AXIS[params.mode], views, pair_views, center, (dx, dy, dz))
     return Setting(params, measurement, projector, threshold, warnings)
@@ -162,7 +169,7 @@ def find_dark(measurement: Measurement, comm: Comm) -> Dark:
 def _center(params: Parameters, scan: Scan) -> tuple[float, float]:
     """Where the init file says that the axis is; `auto` starts from the middle."""
     given = params.detector_center
-    if given is None or isinstance(given, str):
+    if not given or isinstance(given, str):
         return roi_center((scan.shape[3], scan.shape[4]))
     return float(given[0]), float(given[1])
 

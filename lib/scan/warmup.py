@@ -21,10 +21,8 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     maps = np.zeros((1, n_pairs), dtype=measured)
     yield lambda: pixel_boxes(views, setting.projector.volume, chosen)
     yield lambda: kernels.transpose_frames(frames, 0, 1, maps)
-    scan = setting.fitted_to_voxels().measurement.scan
-    if scan.unbinned is not None:
-        sums = np.zeros((n_pairs, 1, 1), dtype=scan.dtype)
-        yield lambda: kernels.transpose_frames(sums, 0, 1, sums.reshape(1, -1))
+    sums = np.zeros((n_pairs, 1, 1), dtype=np.float32)  # of bins, where voxels are wide
+    yield lambda: kernels.transpose_frames(sums, 0, 1, sums.reshape(1, -1))
     yield lambda: binned(frames[0], (1, 1))
     small = (np.zeros((1, 2, 3)), np.zeros((1, 2)), (1, 1), *(np.zeros(1) for _ in range(3)))
     yield lambda: kernels.count_hull(np.zeros(1, np.int32), np.zeros((1, 1), np.uint8), *small)

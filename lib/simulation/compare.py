@@ -13,8 +13,9 @@ from ..initfile.parameters import Parameters
 from ..page import pictures
 from ..parallel.claim import claimed
 from ..parallel.communicator import SerialComm
-from ..physics.geometry import voxel_axis
 from ..physics.strain import strain_per_degree
+from ..result import volume
+from . import simulate
 
 Array = NDArray[np.float64]
 
@@ -37,10 +38,10 @@ def run(params: Parameters) -> list[str]:
         raise Recon3DError("key stem", "is missing: the truth lies beside the simulated frames")
     truth_path = Path(params.stem).with_name("truth.npy")
     truth, result = (_load(path) for path in (truth_path, params.folder / "grain_ang.npy"))
-    if truth.shape != result.shape:
-        raise Recon3DError(
-            truth_path, f"has shape {truth.shape}, the result {result.shape}; simulate it again"
-        )
+    if params.has_volume and truth.shape == result.shape:
+        axes = params.axes_um
+    else:
+        axes, truth = _truth_at_result(params, truth_path, truth.shape, result.shape)
     true_mask = truth[..., 2] > 0.5
     mask = np.isfinite(result[..., 0])
     facts = json.loads(truth_path.with_suffix(".json").read_text())
@@ -51,11 +52,9 @@ def run(params: Parameters) -> list[str]:
     in_steps = orientation_error(found / steps, true / np.array(steps), mask & true_mask)
     constant = np.broadcast_to(np.nanmean(true[true_mask], axis=0), true.shape)
     guess = orientation_error(constant / steps, true / np.array(steps), mask & true_mask)
-    grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
-    axes = [voxel_axis(*axis) for axis in grid]
     path = params.folder / "slices.png"
     with claimed(path, SerialComm()):
-        pictures.draw_slices(path, axes, (found, mask), (true, true_mask), result[..., 2])
+        pictures.draw_slices(path, list(axes), (found, mask), (true, true_mask), result[..., 2])
     lines = [str(path), f"shape        Dice {dice(mask, true_mask):.3f}"]
     if facts["scan"] == "strain":
         both = mask & true_mask
@@ -68,6 +67,19 @@ def run(params: Parameters) -> list[str]:
             f"{np.percentile(in_steps, 95):.3f} (95 %); a constant guess has {np.median(guess):.3f}"
         )
     return lines
+
+
+def _truth_at_result(
+    params: Parameters, truth_path: Path, *shapes: tuple[int, ...]
+) -> tuple[tuple[Array, Array, Array], Array]:
+    """The voxels of a result that has its own, along x, y, z, and the truth there as truth.npy has it."""
+    result_path = params.folder / "grain.vtkhdf"
+    if not result_path.exists():
+        raise Recon3DError(truth_path, f"has shape {shapes[0]}, the result {shapes[1]}; simulate it again")
+    axes = volume.read(result_path).axes_um
+    simulated = simulate.prepare(volume.read(truth_path.with_suffix(".vtkhdf")).parameters)
+    fields, mask = simulate.truth(simulated, axes)
+    return axes, np.stack([fields["tilt1"], fields["tilt2"], mask], axis=-1)
 
 
 def _load(path: Path) -> Array:

@@ -7,7 +7,7 @@ position of the scan, weakened by how far the tilts are from where it diffracts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from .phantom import Phantom
 
 Array = NDArray[np.float64]
 
+_SEMI_AXIS_UM, _MOST_VOXELS = 8.0, 100  # along each axis, where the init file says nothing
 _FAINTEST = 1e-4  # points that diffract with less than this of their peak are left out
 
 
@@ -44,8 +45,28 @@ class Simulation:
     drift_px: Array  # (n_omega, 2), how far the images of each omega are shifted
 
 
+def with_volume(params: Parameters) -> Parameters:
+    """The init file with a volume for the truth, where it leaves that to the scan: voxels of a pixel."""
+    dim = params.grain_dim or tuple(2.5 * axis for axis in params.sim_grain or 3 * (_SEMI_AXIS_UM,))
+    steps = params.grain_steps or tuple(min(_MOST_VOXELS, math.ceil(size * params.M)) for size in dim)
+    return replace(params, grain_pos=params.grain_pos or (0.0, 0.0, 0.0), grain_dim=dim, grain_steps=steps)
+
+
+def phantom_of(params: Parameters) -> Phantom:
+    """The grain of an init file that gives its volume."""
+    return Phantom.random(
+        params.grain_pos or (0.0, 0.0, 0.0),
+        params.sim_grain or tuple(0.4 * size for size in params.grain_dim),
+        params.sim_subgrains,
+        params.ang_width,
+        params.sim_seed,
+        params.sim_strain,
+    )
+
+
 def prepare(params: Parameters) -> Simulation:
     """The phantom, sampled, and the scan; the same on every rank."""
+    params = with_volume(params)
     scan = params.scan or guess_scan(*params.ang_steps[:2])
     usual = "lab" if scan in ("rocking", "strain") and NONE in params.ang_types else "sample"
     tilt_frame = params.tilt_frame or next(
@@ -56,15 +77,8 @@ def prepare(params: Parameters) -> Simulation:
         for low, high, n in zip(params.ang_min, params.ang_max, params.ang_steps, strict=True)
     )
     zero = params.tilt_zero or ((tilt1[0] + tilt1[-1]) / 2, (tilt2[0] + tilt2[-1]) / 2)
-    semi_axes = params.sim_grain or tuple(0.4 * d for d in params.grain_dim)
-    phantom = Phantom.random(
-        params.grain_pos,
-        semi_axes,
-        params.sim_subgrains,
-        params.ang_width,
-        params.sim_seed,
-        params.sim_strain,
-    )
+    phantom = phantom_of(params)
+    semi_axes = phantom.semi_axes_um
     points = phantom.sample(params.sim_points, params.sim_seed + 1)
     orientation = phantom.orientation_deg(points) + np.array(params.ang_mean) - np.array(zero)
     volume_um3 = float(phantom.inside(_cloud(phantom)).mean() * 8.0 * np.prod(semi_axes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,6 @@ from ..parallel.claim import claimed, refuse_if_claimed
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.partition import block
 from ..parallel.progress import Progress
-from ..physics.geometry import voxel_axis
 from ..physics.scan_types import check_scan
 from ..result import volume
 from . import bliss_files, edf_files
@@ -112,14 +112,16 @@ def _refuse_existing(params: Parameters) -> None:
         raise Recon3DError(stem.with_name("truth.npy"), "exists; choose another folder for this scan")
 
 
-def truth(simulation: Simulation) -> tuple[dict[str, Array], NDArray[np.bool_]]:
-    """The grain at the voxel centres: tilt1 and tilt2 (motor positions, NaN outside) and the mask.
+def truth(
+    simulation: Simulation, axes_um: Sequence[Array] | None = None
+) -> tuple[dict[str, Array], NDArray[np.bool_]]:
+    """The grain at voxel centres: tilt1 and tilt2 (motor positions, NaN outside) and the mask.
 
-    Of a scan of strain, also the strain; the tilt that stands for 2theta then has its position.
+    axes_um are the centres along x, y, z; those of the init file if they are not given. Of a scan of strain,
+    also the strain; the tilt that stands for 2theta then has its position.
     """
     params = simulation.params
-    grid = zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True)
-    points = np.stack(np.meshgrid(*(voxel_axis(*axis) for axis in grid), indexing="ij"), axis=-1)
+    points = np.stack(np.meshgrid(*(axes_um or params.axes_um), indexing="ij"), axis=-1)
     inside = simulation.phantom.inside(points)
     tilts = simulation.phantom.orientation_deg(points) + np.array(params.ang_mean)
     more = {}
@@ -138,15 +140,12 @@ def _write_truth(simulation: Simulation) -> None:
     fields, mask = truth(simulation)
     folder = _stem(params).parent
     np.save(folder / "truth.npy", np.stack([fields["tilt1"], fields["tilt2"], mask], axis=-1))
-    grid = list(zip(params.grain_pos, params.grain_dim, params.grain_steps, strict=True))
-    position, dimension, steps = (np.array(column) for column in zip(*grid, strict=True))
-    x_um, y_um, z_um = (voxel_axis(*axis) for axis in grid)
     volume.write(
         _truth_path(params),
         volume.Volume(
-            origin_um=position - dimension / 2,
-            spacing_um=dimension / steps,
-            axes_um=(x_um, y_um, z_um),
+            origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
+            spacing_um=params.voxel_um,
+            axes_um=params.axes_um,
             fields=fields,
             mask=mask,
             parameters=params,

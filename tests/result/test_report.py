@@ -71,7 +71,7 @@ def reconstructed(folder: Path, **keys: object) -> Page:
 
 
 def test_backprojection(tmp_path, capsys):
-    page = reconstructed(tmp_path, method="backprojection", completeness_cutoff=0.8)
+    page = reconstructed(tmp_path, method="backprojection", completeness_cutoff=0.8, detector_center="None")
     assert page.headings[1:] == ["Result", *SLICES, *AT_THE_END]
     assert len(page.sources) == len(SLICES) - 1
     printed = capsys.readouterr().out.splitlines()
@@ -82,10 +82,22 @@ def test_backprojection(tmp_path, capsys):
 
 def test_mlem(tmp_path):
     page = reconstructed(tmp_path, method="mlem", iterations=2)
-    assert page.headings[1:] == ["Result", *SLICES, "Misfit", *AT_THE_END]
-    assert len(page.sources) == len(SLICES)
+    assert page.headings[1:] == ["Result", *SLICES, "Misfit", "Rotation axis and drift", *AT_THE_END]
+    assert len(page.sources) == len(SLICES) + 1
     assert "<dt>iterations</dt><dd>2 " in page.text
     assert "sim_grain" not in page.text
+
+
+def test_a_quick_look_says_what_it_is(tmp_path, capsys):
+    """With the voxels that were used; the lines for the init file are those of the whole quality."""
+    keys = {"method": "backprojection", "grain_dim": "auto", "grain_steps": "auto"}
+    page = reconstructed(tmp_path, quality="quick", **keys)
+    assert page.headings[1] == "A quick look"
+    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[3:])
+    steps = [int(n) for n in printed["grain_steps"].strip("[]").split(",")]
+    voxels = [int(n) for n in re.findall(r"\d+", printed["volume"])[:3]]
+    assert all(2.5 < n / m < 3.5 for n, m in zip(steps, voxels, strict=True))
+    assert "x".join(map(str, voxels)) in page.text.replace(" x ", "x")
 
 
 def test_an_empty_grain_is_said(tmp_path):

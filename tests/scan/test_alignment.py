@@ -178,8 +178,9 @@ def dice_of(params, simulation):
 def test_the_shape_recovers(offset_scan, tmp_path):
     params, simulation = offset_scan
     params = replace(params, output=str(tmp_path), threshold=30.0)
-    without = dice_of(params, simulation)
+    without = dice_of(replace(params, detector_center=None), simulation)
     found = dice_of(replace(params, detector_center="auto"), simulation)
+    assert dice_of(params, simulation) == found
     true = dice_of(replace(params, detector_center=simulation.geometry.center_px), simulation)
     assert without < found - 0.1
     assert found == pytest.approx(true, abs=0.005)
