@@ -29,6 +29,7 @@ from .standstill import Watch
 Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
 
 OMEGAS_PER_SUBSET = 3  # at which a pass moves far, and noise has no more part in it than with 8
+SUBSETS_AT_ONCE = 20  # in an iteration, after which the answer is looked at
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
 _FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this
@@ -148,6 +149,19 @@ def ordered_subsets(n_views: int, n_subsets: int) -> list[list[int]]:
     return [list(range(int(k), n_views, n_subsets)) for k in order]
 
 
+def iteration_of(n_views: int, n_subsets: int, number: int) -> list[list[int]]:
+    """The subsets of an iteration: all, or some SUBSETS_AT_ONCE of them in turn where they are many."""
+    subsets = ordered_subsets(n_views, n_subsets)
+    n_parts = iterations_for_all(len(subsets))
+    part = number % n_parts
+    return subsets[len(subsets) * part // n_parts : len(subsets) * (part + 1) // n_parts]
+
+
+def iterations_for_all(n_subsets: int) -> int:
+    """In how many iterations every subset has its turn."""
+    return max(1, round(n_subsets / SUBSETS_AT_ONCE))
+
+
 def maximise(
     model: Model,
     maps: Maps,
@@ -159,21 +173,21 @@ def maximise(
 ) -> tuple[Maps, list[float]]:
     """Improve the maps; returns them and the misfit of every iteration.
 
-    The misfit is chi-square per measured value where a count or more is expected, as met on the way
-    through the subsets. The iterations end early when the answer that `watch` sees stands still. `report` is
-    called after every subset with the number of views done. After each iteration orientations that hold next
-    to nothing are given up.
+    An iteration goes through the views of `iteration_of`. The misfit is chi-square per measured value where a
+    count or more is expected, as met on the way. The iterations end early when the answer that `watch` sees
+    stands still, but not before every view has had its part. `report` is called after every subset with the
+    number of views done. After each iteration orientations that hold next to nothing are given up.
     """
-    subsets = ordered_subsets(len(model.views), n_subsets)
     misfits: list[float] = []
-    for _ in range(iterations):
+    for iteration in range(iterations):
         squares = np.zeros(2)
-        for indices in subsets:
+        for indices in iteration_of(len(model.views), n_subsets, iteration):
             squares += _update(model, indices, maps, exchange)
             report(len(indices), misfits[-1] if misfits else np.nan)
         chi_square, n_values = exchange.total(squares)
         misfits.append(float(chi_square / max(n_values, 1.0)))
-        if watch is not None and watch.stands(exchange.total(watch.moved(maps))):
+        stands = watch is not None and watch.stands(exchange.total(watch.moved(maps)))
+        if stands and iteration + 1 >= iterations_for_all(n_subsets):
             break
         maps = pruned(maps, exchange)
     return maps, misfits

@@ -8,8 +8,9 @@ same. Rank 0 only ever gets what is read off the maps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -188,15 +189,21 @@ def _grid(measurement: Measurement, refinement: int) -> OrientationGrid:
     return measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
 
 
-def _with_response(measurement: Measurement, model: Model, refinement: int, resolution: Resolution) -> Model:
-    """The model for orientations of which `refinement` fall on a step of the scan."""
+def _with_response(
+    measurement: Measurement,
+    model: Model,
+    refinement: int,
+    resolution: Resolution,
+    chosen: Sequence[int] | None = None,
+) -> Model:
+    """The model for orientations of which `refinement` fall on a step of the scan; of all views, or some."""
     axes, grid = measurement.relative_axes_deg(), _grid(measurement, refinement)
     sharp = resolution.sharpened(BLUR_STEPS * measurement.usual_step_deg)
-    views = []
-    for k, view in enumerate(model.views):
+    views = list(model.views)
+    for k in range(len(views)) if chosen is None else chosen:
         sees = measurement.response(axes, grid, sharp, k)
-        sees[~view.measured] = 0.0
-        views.append(replace(view, response=BlockResponse.of(sees)))
+        sees[~views[k].measured] = 0.0
+        views[k] = replace(views[k], response=BlockResponse.of(sees))
     return replace(model, views=views)
 
 
@@ -210,23 +217,24 @@ def _iterate(
     comm: Comm,
     quiet: bool,
 ) -> tuple[Maps, list[float]]:
-    """One pass over the orientations of the scan, which leaves few per voxel; then on the finer grid."""
-    n_views = len(model.views)
-    n_subsets = setting.params.subsets or max(1, round(n_views / expectation.OMEGAS_PER_SUBSET))
-    iterations = setting.params.iterations
+    """One iteration with the orientations of the scan, which leaves few per voxel; then on the finer grid."""
+    measurement, iterations = setting.measurement, setting.params.iterations
+    n_subsets = setting.params.subsets or max(1, round(len(model.views) / expectation.OMEGAS_PER_SUBSET))
+    first = sorted(chain(*expectation.iteration_of(len(model.views), n_subsets, 0)))
     show = comm.rank == 0 and not quiet
-    with Progress("iterations", (1 + iterations) * n_views, "omegas", visible=show) as progress:
+    with Progress("iterations", (1 + iterations) * len(first), "omegas", visible=show) as progress:
 
         def advance(done: int, misfit: float) -> None:
             progress.advance(done)
 
-        rough = _with_response(setting.measurement, model, 1, resolution)
-        grid, finer = _grid(setting.measurement, 1), _grid(setting.measurement, refinement)
-        maps = expectation.constant(rough, grid.n_pairs, exchange)
+        rough = _with_response(measurement, model, 1, resolution, first)
+        grid, finer = _grid(measurement, 1), _grid(measurement, refinement)
+        start = replace(rough, views=[rough.views[k] for k in first])
+        maps = expectation.constant(start, grid.n_pairs, exchange)
         maps, _ = expectation.maximise(rough, maps, 1, n_subsets, exchange, advance)
         with threadpool_limits(1):  # ranks that share cores must not spin on them
             maps = maps.refined(grid, finer, expectation.NOTHING)
-        fine = _with_response(setting.measurement, model, refinement, resolution)
+        fine = _with_response(measurement, model, refinement, resolution)
         watch = _watch(setting.projector, voxels, finer)
         maps, misfits = expectation.maximise(fine, maps, iterations, n_subsets, exchange, advance, watch)
         progress.finish()
