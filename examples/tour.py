@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from recon3d_lib import load, reconstruct
 
 # An init file, and keys that count more than those in it; a folder or arrays do as well.
-grain = reconstruct("examples/init_example.txt", grain_steps=[32, 32, 32])
+grain = reconstruct("examples/init_example.txt", grain_steps=[24, 24, 24])
 
 # Fields are numpy arrays (n_x, n_y, n_z): tilt1 and tilt2 in degrees, NaN outside of the grain.
 inside = grain.mask

@@ -40,6 +40,7 @@ LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 PURE = ("physics", "projection")  # rooms
 PURE_FILES = (
     "scan.alignment",
+    "scan.extent",
     "scan.spots",
     "mlem.expectation",
     "mlem.maps",

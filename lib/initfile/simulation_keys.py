@@ -79,7 +79,7 @@ class SimulationKeys:
     sim_grain: tuple[float, ...] | None = key(
         SIMULATION,
         readers.either("auto", None, readers.list_of(readers.positive, 3)),
-        "semi-axes of the grain; auto: 0.4 of grain_dim",
+        "semi-axes of the grain; auto: 0.4 of grain_dim, 8 if that is auto",
         unit="um",
         default=None,
     )

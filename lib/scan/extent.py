@@ -21,6 +21,7 @@ from ..projection.views import Views
 from .spots import faintest
 
 Array = NDArray[np.float64]
+Values = NDArray[np.float32]
 Bounds = tuple[Array, Array]  # lowest and highest x, y, z in um
 
 _WIDTHS = (3, 5, 7)  # pixels of an average; the first that is good enough
@@ -185,7 +186,7 @@ def _density(small: Small, axes: list[Array], inside: NDArray[np.bool_], iterati
     xyz = np.stack([axis[i] for axis, i in zip(axes, np.nonzero(inside), strict=True)], axis=1)
     subsets = [np.arange(first, chosen.size, _SUBSETS) for first in range(min(_SUBSETS, chosen.size))]
     parts = [_part(few, numbers, xyz) for numbers in subsets]
-    values = np.ones(xyz.shape[0])
+    values = np.ones(xyz.shape[0], dtype=np.float32)
     for _ in range(iterations):
         for onto, back, light, dark, weight in parts:
             ratio = light / (onto @ values + dark)
@@ -195,29 +196,27 @@ def _density(small: Small, axes: list[Array], inside: NDArray[np.bool_], iterati
     return density
 
 
-def _part(few: Small, numbers: NDArray[np.int64], xyz: Array) -> tuple[Any, Any, Array, Array, Array]:
+def _part(few: Small, numbers: NDArray[np.int64], xyz: Array) -> tuple[Any, Any, Values, Values, Values]:
     """Of a subset: the projection and its transpose, counts, what the dark adds, weight of each voxel."""
     n_x, n_y = few.views.detector_shape
     known = np.isfinite(few.light[numbers]).reshape(-1)
-    dark = np.repeat(few.sigma[numbers] ** 2 + 1e-3, n_x * n_y)
-    light = np.maximum(np.where(known, few.light[numbers].reshape(-1), 0.0) + dark, 0.0)
-    rows, columns, weights = [], [], []
+    dark = np.repeat(few.sigma[numbers] ** 2 + 1e-3, n_x * n_y).astype(np.float32)
+    light = np.maximum(np.where(known, few.light[numbers].reshape(-1), np.float32(0.0)) + dark, 0.0)
+    pixels = np.empty((len(xyz), numbers.size, 4), dtype=np.int32)
+    weights = np.empty(pixels.shape, dtype=np.float32)
     for k, number in enumerate(numbers):
         place = xyz @ few.views.matrix[number].T + few.views.shift[number]
-        low = np.floor(place).astype(np.int64)
-        part = place - low
-        for dx, dy in np.ndindex(2, 2):
+        low = np.floor(place).astype(np.int32)
+        part = (place - low).astype(np.float32)
+        for corner, (dx, dy) in enumerate(np.ndindex(2, 2)):
             x, y = low[:, 0] + dx, low[:, 1] + dy
-            on = np.flatnonzero((x >= 0) & (y >= 0) & (x < n_x) & (y < n_y))
-            weight = np.abs(1 - dx - part[on, 0]) * np.abs(1 - dy - part[on, 1])
-            rows.append(k * n_x * n_y + x[on] * n_y + y[on])
-            columns.append(on)
-            weights.append(weight)
-    entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
-    onto = sparse.csr_matrix(entries, shape=(light.size, len(xyz)))
-    onto = onto.multiply(known[:, None]).tocsr() if not known.all() else onto
-    back = onto.T.tocsr()
-    return onto, back, light, dark, back @ np.ones(light.size)
+            on = (x >= 0) & (y >= 0) & (x < n_x) & (y < n_y)
+            pixels[:, k, corner] = np.where(on, (k * n_x + x) * n_y + y, 0)
+            weights[:, k, corner] = on * np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
+    weights *= known[pixels]
+    starts = np.arange(len(xyz) + 1, dtype=np.int32) * pixels[0].size
+    back = sparse.csr_matrix((weights.ravel(), pixels.ravel(), starts), shape=(len(xyz), light.size))
+    return back.T, back, light, dark, weights.sum(axis=(1, 2))
 
 
 def _edges(axes: list[Array], density: Array, ways: _Ways) -> Bounds | None:

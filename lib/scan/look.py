@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
@@ -88,10 +90,11 @@ def look(setting: Setting, dark: Dark, comm: Comm, *, quiet: bool = False) -> tu
     ):
         for k in mine:
             n_measured = int(measurement.measured(k).sum())
-            background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.stored_variance))
             total, _ = _total(setting, bands, k)
-            spots.append(find_spots(filled_in(total), background, sigma))
-            images.append(_small(total - np.float32(background), factor) / measurement.share_of_frames[k])
+            image = _small(total - np.float32(n_measured * dark.mean), factor)
+            sigma = factor * float(np.sqrt(n_measured * dark.stored_variance))
+            spots.append([spot.of_pixels(factor) for spot in find_spots(filled_in(image), 0.0, sigma)])
+            images.append(image / np.float32(measurement.share_of_frames[k]))
             progress.advance()
             check_alarm(comm)
     everywhere = [row for part in collect_everywhere(comm, spots) for row in part]
@@ -106,9 +109,14 @@ def shrinkage(setting: Setting) -> int:
 def _small(light: Image, factor: int) -> Image:
     """Sums over factor x factor pixels, of those that are known scaled up; what is left over is dropped."""
     n_x, n_y = (n // factor for n in light.shape)
-    cells = light[: n_x * factor, : n_y * factor].reshape(n_x, factor, n_y, factor)
-    known = np.isfinite(cells)
-    n_known = known.sum(axis=(1, 3))
-    light = np.where(known, cells, np.float32(0.0)).sum(axis=(1, 3), dtype=np.float32)
-    enough = n_known * 2 >= factor**2
-    return np.where(enough, light * (factor**2 / np.maximum(n_known, 1)), np.nan).astype(np.float32)
+
+    def summed(values: NDArray[Any]) -> Image:
+        cells = values[: n_x * factor, : n_y * factor].reshape(n_x, factor, n_y, factor)
+        return np.asarray(cells.sum(axis=1, dtype=np.float32).sum(axis=2))
+
+    known = np.isfinite(light)
+    if known.all():
+        return summed(light)
+    n_known = summed(known)
+    scale = factor**2 / np.where(2 * n_known >= factor**2, n_known, np.float32(np.nan))
+    return np.asarray(summed(np.where(known, light, np.float32(0.0))) * scale, dtype=np.float32)

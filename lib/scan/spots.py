@@ -29,6 +29,11 @@ class Spot:
     reach_px: float
     at_edge: bool
 
+    def of_pixels(self, factor: int) -> Spot:
+        """The spot in single pixels, where it was found in sums over factor x factor of them."""
+        x, y = (factor * c + (factor - 1) / 2.0 for c in self.centroid_px)
+        return Spot(self.total, (x, y), factor * self.reach_px, self.at_edge)
+
 
 def faintest(sigma: ArrayLike, width: int, n_sigma: float) -> Array:
     """Counts above the background from which an average over width x width pixels of such noise is lit."""

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib import reconstruction
 from lib.errors import Recon3DError
 from lib.initfile.parse import parse, read_initfile
 from lib.parallel.communicator import SerialComm
 from lib.scan.align import align
+from lib.scan.bands import Bands
 from lib.scan.box import choose
 from lib.scan.setting import Setting, prepare
 from tests import phantoms
@@ -175,27 +177,42 @@ def test_quick_keeps_the_box_and_voxels_that_are_wide_enough() -> None:
     np.testing.assert_allclose(params.voxel_um, [0.6, 0.6, 0.8])
 
 
+# ---- Reading ----
+
+
+@pytest.mark.parametrize("method", ["backprojection", "mlem"])
+def test_every_omega_is_summed_once_for_all_looks(tmp_path: Path, monkeypatch: Any, method: str) -> None:
+    """Axis, volume, hull and the check of the result share what is read."""
+    summed: list[int] = []
+    over_tilts = Bands.over_tilts
+
+    def counted(self: Bands, number: int, **what: bool) -> Any:
+        summed.append(number)
+        return over_tilts(self, number, **what)
+
+    monkeypatch.setattr(Bands, "over_tilts", counted)
+    case = phantoms.make(n_omega=12, n_tilts=3)
+    init = case.write(tmp_path, method=method, iterations=1, **OPEN)
+    reconstruction.run(read_initfile(init)[0], SerialComm(), quiet=True)
+    assert sorted(summed) == list(range(12))
+
+
 # ---- What is said ----
 
 
 def test_the_lines_for_the_init_file_give_the_same_again(tmp_path: Path, run: Run) -> None:
     """Those that a run prints, on one rank and on three."""
-    case = phantoms.make(n_omega=12)
+    case, keys = phantoms.make(n_omega=12), ("grain_pos", "grain_dim", "grain_steps", "detector_center")
+    given: dict[str, Any] = OPEN
     results = []
-    lines: list[str] = []
     for ranks in (None, 3, None):
-        init = case.write(tmp_path, method="backprojection", **{} if lines else OPEN)
-        init.write_text(init.read_text() + "\n".join(lines) + "\n")
+        init = case.write(tmp_path, method="backprojection", **given)
         done = run("recon3d.py", init, "--quiet", "--no-report", ranks=ranks)
         assert done.returncode == 0, done.stderr
         results.append((tmp_path / "grain_ang.npy").read_bytes())
-        if not lines:
-            keys = ("grain_pos", "grain_dim", "grain_steps", "detector_center")
-            lines = [line for line in done.stdout.splitlines() if line.startswith(keys)]
-            assert [line.split()[0] for line in lines] == list(keys)
-            again = lines
-            lines = []
-            lines = again if len(results) == 2 else []
+        found = dict(line.split() for line in done.stdout.splitlines() if line.startswith(keys))
+        assert set(found) == (set(keys) if len(results) < 3 else set())
+        given = found if len(results) == 2 else OPEN
     assert results[0] == results[1] == results[2]
 
 
