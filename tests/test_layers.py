@@ -47,6 +47,7 @@ PURE_FILES = (
     "mlem.map_kernels",
     "mlem.response",
     "mlem.shape",
+    "mlem.standstill",
     "mlem.uncertainty",
     "backprojection.sums",
     "backprojection.rocking",
