@@ -14,6 +14,7 @@ from ..parallel.communicator import Comm
 from ..scan.setting import Setting, find_dark
 from .geometry import COARSE, Candidate, Verdict, equal, judge_all, present_candidate
 
+_N_OMEGA = 24  # of a trial, at most: fewer than recon3d-check takes
 _LEAST_OMEGAS = 12  # to reconstruct from two thirds of them and judge by the others
 _CLEARLY = 1.15  # times the best misfit, at which that of the run is worth a warning
 
@@ -25,9 +26,8 @@ def try_others(setting: Setting, comm: Comm, *, quiet: bool = False) -> list[Ver
     """
     if setting.measurement.n_omega < _LEAST_OMEGAS:
         return []
-    scan = coarse.load(
-        setting.measurement, find_dark(setting.measurement, comm), comm, **COARSE, everywhere=True
-    )
+    dark, size = find_dark(setting.measurement, comm), COARSE | {"n_omega": _N_OMEGA}
+    scan = coarse.load(setting.measurement, dark, comm, **size, everywhere=True)
     return judge_all(setting, _others(setting), None, scan, comm, quiet)
 
 

@@ -97,10 +97,15 @@ def facts_list(facts: Mapping[str, str], notes: Mapping[str, str] | None = None)
 
 def picture_section(title: str, text: str, figure: Figure, dpi: int = _DPI, kind: str = "") -> str:
     """A section with a picture inside; kind is its class in the style."""
+    return section_with(title, text, picture_url(figure, dpi), kind)
+
+
+def section_with(title: str, text: str, url: str, kind: str = "") -> str:
+    """A section with the picture at a URL; kind is its class in the style."""
     start = f'<section class="{kind}">' if kind else "<section>"
     return (
         f"{start}<h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>"
-        f'<img alt="{html.escape(title)}" src="{picture_url(figure, dpi)}"></section>'
+        f'<img alt="{html.escape(title)}" src="{url}"></section>'
     )
 
 

@@ -72,7 +72,8 @@ def write(
             if report:
                 from . import report as page
 
-                page.write(temporary[2], setting, result._replace(fields=dict(grain.fields)), checks, lines)
+                shown = result._replace(fields=dict(grain.fields))
+                page.write(temporary[2], setting, shown, checks, lines, crew)
             for part, name in zip(temporary, names, strict=False):
                 part.replace(folder / name)
             for name in set(RESULT_FILES) - set(names):  # of another result

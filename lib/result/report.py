@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from html import escape
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,7 +24,8 @@ from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_key
 from ..page import viewer
 from ..page.pictures import Body, draw_dark_level
-from ..page.skeleton import facts_list, page, picture_section, warnings_section
+from ..page.skeleton import facts_list, page, picture_url, section_with, warnings_section
+from ..parallel.crew import ALONE, Crew, Job
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
@@ -41,10 +43,29 @@ _PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
 _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
 
-def write(path: Path, setting: Setting, result: Result, checks: Checks, lines: Mapping[str, str]) -> None:
+class _Picture(NamedTuple):
+    """A section whose picture is still to be drawn; kind is its class in the style."""
+
+    title: str
+    text: str
+    figure: Figure
+    kind: str
+
+
+Sections = list[str | _Picture]
+
+
+def write(
+    path: Path,
+    setting: Setting,
+    result: Result,
+    checks: Checks,
+    lines: Mapping[str, str],
+    crew: Crew = ALONE,
+) -> None:
     """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
     params, (fields, mask, facts) = setting.params, result
-    sections = [
+    sections: Sections = [
         warnings_section(checks.warnings(setting, result), nothing="Nothing suspicious was found."),
         *_quick_look(params),
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
@@ -71,7 +92,8 @@ def write(path: Path, setting: Setting, result: Result, checks: Checks, lines: M
     sections.append(_parameters(params))
     sections.append(_versions())
     title = f"{params.folder.resolve().name}: {params.method}"
-    path.write_text(page("recon3d", title, str(params.folder.resolve()), sections), encoding="utf-8")
+    whole = page("recon3d", title, str(params.folder.resolve()), _drawn(sections, crew))
+    path.write_text(whole, encoding="utf-8")
 
 
 def _quick_look(params: Parameters) -> list[str]:
@@ -89,9 +111,7 @@ def _quick_look(params: Parameters) -> list[str]:
     ]
 
 
-def _orientations(
-    measurement: Measurement, fields: Mapping[str, Array], mask: NDArray[np.bool_]
-) -> list[str]:
+def _orientations(measurement: Measurement, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> Sections:
     """The section on the distribution of orientations, where two tilts are known."""
 
     def draw() -> Figure:
@@ -115,7 +135,7 @@ def _orientations(
     ]
 
 
-def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
+def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> Sections:
     """The viewer, and the still pictures that stand in for it on paper and without JavaScript."""
     params = setting.params
     position, size = np.array(params.grain_pos), np.array(params.grain_dim)
@@ -134,7 +154,7 @@ def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
     return [moving, *stills]
 
 
-def _dark_level(measurement: Measurement) -> list[str]:
+def _dark_level(measurement: Measurement) -> Sections:
     """The section on the dark level, where there was one."""
     level = measurement.scan.dark
     if level is None:
@@ -155,7 +175,7 @@ def _dark_level(measurement: Measurement) -> list[str]:
     ]
 
 
-def _comparison(found: Comparison | None) -> list[str]:
+def _comparison(found: Comparison | None) -> Sections:
     """The sections on how well the result explains the images."""
     if found is None:
         return []
@@ -190,7 +210,7 @@ def _geometries(verdicts: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def _alignment(setting: Setting) -> list[str]:
+def _alignment(setting: Setting) -> Sections:
     """The sections on axis and drift, where these were looked for."""
     found = setting.alignment
     if found is None:
@@ -207,12 +227,37 @@ def _alignment(setting: Setting) -> list[str]:
     ]
 
 
-def _picture(title: str, text: str, draw: Callable[[], Figure], kind: str = "") -> str:
+def _picture(title: str, text: str, draw: Callable[[], Figure], kind: str = "") -> str | _Picture:
     """A section with a picture. One that cannot be drawn must not cost the result of a long run."""
     try:
-        return picture_section(title, text, draw(), _DPI, kind)
+        return _Picture(title, text, draw(), kind)
     except Exception as error:
         return _failure(title, error)
+
+
+def _drawn(sections: Sections, crew: Crew) -> list[str]:
+    """The sections with their pictures, which all ranks draw."""
+    jobs = (Job(_drawn_alone, (s.title, s.figure), ()) for s in sections if isinstance(s, _Picture))
+    drawn, done = crew.results(jobs), []
+    for section in sections:
+        if isinstance(section, str):
+            done.append(section)
+            continue
+        url, failure = (part.decode() for part in next(drawn))
+        done.append(failure or section_with(section.title, section.text, url, section.kind))
+    for _ in drawn:  # let the crew see that it has come to its end
+        pass
+    return done
+
+
+def _drawn_alone(title: str, figure: Figure) -> Iterator[bytes]:
+    """The picture as data URL, and the section that stands for one that cannot be drawn."""
+    try:
+        url, failure = picture_url(figure, _DPI), ""
+    except Exception as error:
+        url, failure = "", _failure(title, error)
+    yield url.encode()
+    yield failure.encode()
 
 
 def _failure(title: str, error: Exception) -> str:
