@@ -140,14 +140,15 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
 
 def _check_memory_of_maps(setting: Setting, views: list[View], n_voxels: int, comm: Comm) -> None:
     """Refuse what does not fit: maps and their corrections in the first pass, predictions of a subset."""
-    n_pairs = n_padded(setting.measurement.n_pairs)
+    n_states = n_padded(_grid(setting.measurement, 1).n_pairs)
+    n_scanned = math.prod(setting.measurement.scanned_shape)
     n_subsets = setting.params.subsets or max(1, round(len(views) / expectation.OMEGAS_PER_SUBSET))
-    n_pixels = sum(view.pixels.size for view in views) // n_subsets
+    n_pixels = [view.pixels.size for view in views]
     check_memory(
         comm,
-        4 * n_pairs * (2 * n_voxels + n_pixels),
+        4 * (2 * n_voxels * n_states + sum(n_pixels) // n_subsets * n_scanned + max(n_pixels) * n_states),
         "grain_steps",
-        f"method mlem with {n_voxels} voxels on a rank and {n_pairs} pairs of tilts",
+        f"method mlem with {n_voxels} voxels on a rank and {n_states} orientations in each",
         "take fewer or larger voxels, a larger number of subsets, more nodes or fewer ranks on each, or "
         "getdata.py --bin 2",
     )
