@@ -22,34 +22,45 @@ Spots = list[list[Spot]]
 Image = NDArray[np.float32]
 
 _HULL_SHARE = 0.9  # of the omegas at which a voxel must be lit to take part
-_HULL_SIGMA = 3.0
+_HULL_SIGMA, _FAINT_SIGMA = 3.0, 2.0  # the second where noise hides the rim of the grain all the same
+_QUIET = 0.12  # of what a bright pixel has: noise below that hides little
+_WIDTHS = (3, 5, 7)  # pixels of an average
 _BRIGHT = 99.0  # percentile of what a bright pixel has
 _MOST_PIXELS = 128  # of a small image, along each side
 
 
 def lit_sums(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
-    """Lit is where the sum over the tilts, averaged over 3 x 3 pixels, stands out from the noise.
+    """Lit is where the sum over the tilts, averaged over some pixels, stands out from the noise.
 
-    And from `faint` of what bright pixels have. Where too few of the tilts were measured, what is not lit may
-    be all the same.
+    And from `faint` of what bright pixels have. The average is as wide as the noise asks for. Where too few
+    of the tilts were measured, what is not lit may be all the same.
     """
     share_of_frames = setting.measurement.share_of_frames
 
     def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
         n_measured = int(setting.measurement.measured(k).sum())
-        background, sigma = n_measured * dark.mean, float(np.sqrt(n_measured * dark.variance))
-        above = background + float(faintest(sigma, 3, _HULL_SIGMA))
         total, n_unknown = _total(setting, bands, k)
-        smooth = uniform_filter(filled_in(total), 3, mode="nearest")
-        if faint:
-            above = max(above, background + faint * (np.percentile(smooth, _BRIGHT) - background))
-        lit = smooth > above
+        light = filled_in(total - np.float32(n_measured * dark.mean))
+        lit = _stands_out(light, float(np.sqrt(n_measured * dark.stored_variance)), faint)
         if n_unknown is None and share_of_frames[k] >= _HULL_SHARE:
             return lit, None
         known = 1.0 - (0.0 if n_unknown is None else n_unknown / n_measured)
         return lit, (known * share_of_frames[k] < _HULL_SHARE) & ~lit
 
     return Look(see, _HULL_SHARE, margin=1)
+
+
+def _stands_out(light: Image, sigma: float, faint: float) -> NDArray[np.bool_]:
+    """Where an average of an image is above its noise, sigma of a pixel, and `faint` of what is bright."""
+    for width in _WIDTHS:
+        smooth = uniform_filter(light, width, mode="nearest")
+        bright = float(np.percentile(smooth, _BRIGHT)) if sigma or faint else 0.0
+        above = float(faintest(sigma, width, _HULL_SIGMA))
+        if not sigma or above < _QUIET * bright:
+            break
+    else:
+        above = float(faintest(sigma, width, _FAINT_SIGMA))
+    return np.asarray(smooth > max(above, faint * bright))
 
 
 def _total(setting: Setting, bands: Bands, k: int) -> tuple[Image, NDArray[np.int64] | None]:
