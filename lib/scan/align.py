@@ -18,6 +18,7 @@ from .setting import Setting, find_dark
 _POOR_FIT_PX = 3.0  # rms, far above the jitter of a stage
 _CENTER_OFF_PX = 0.5  # across the axis, and four standard errors
 _OPEN = ("auto", ())  # of detector_center: it must be found, or it is where it can be
+_MAY_FAIL_LEVER, _MAY_FAIL_STD_PX = 12.0, 0.4  # of a centre in whose place the middle would do
 _CUT_SHARE = 0.05  # of the omegas
 _DIGITS = 3  # of a centre, in pixels
 
@@ -65,9 +66,10 @@ def _place(setting: Setting, spots: Spots) -> Setting:
 
 
 def apply(setting: Setting, spots: Spots) -> Setting:
-    """Fit the spots and shift the projections by what the init file asks for."""
+    """Fit the spots and shift the projections by what the init file asks for. Raises Recon3DError."""
     params = setting.params
     auto = params.detector_center in _OPEN
+    may_fail = params.detector_center == () and params.drift == "none"
     share = np.array([setting.measurement.measured(k).mean() for k in range(len(spots))])
     found = alignment.fit(
         spots,
@@ -78,7 +80,12 @@ def apply(setting: Setting, spots: Spots) -> Setting:
         setting.projector.center_px,
         share,
         where="detector_center" if auto else "drift",
+        worst_lever=_MAY_FAIL_LEVER if may_fail else alignment.WORST_LEVER,
     )
+    if may_fail and found.center_std_px > _MAY_FAIL_STD_PX:
+        raise Recon3DError(
+            "detector_center", f"cannot be found to better than {found.center_std_px:.1g} px; give [cx,cy]"
+        )
     drift = found.drift_px if params.drift == "correct" else np.zeros_like(found.residual_px)
     center = setting.projector.center_px
     if auto:

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 _LEAST_OMEGAS = 6  # for a fit of five unknowns
 _LOST_SHARE = 0.05  # of the omegas at which the grain may touch the edge
 _SAME_SPOT = 0.3  # of the usual total that a spot needs to be taken for the grain
-_WORST_LEVER = 6.0  # error of the centre over that of the mean of the centroids
+WORST_LEVER = 6.0  # error of the centre over that of the mean of the centroids
 _OUTLIER = 5.0  # standard deviations
 _TOTAL_OFF, _RESIDUAL_OFF_PX = 0.03, 1.0  # least deviations that are worth a word
 _FAINTEST_SCALE = 1e-4  # px
@@ -96,12 +96,15 @@ def fit(
     center_px: tuple[float, float],
     share: Array,
     where: str = "detector_center",
+    worst_lever: float = WORST_LEVER,
 ) -> Alignment:
     """Fit the spots of n omegas with the projections matrix (n, 2, 3), shift (n, 2), made with center_px.
 
     omega (n,) in radians; axis is that of the rotation in the sample (0 x, 1 y, 2 z), share (n,) the
     part of the tilts that was measured. Raises Recon3DError, naming the key `where`, if nothing is lit,
-    if the grain leaves the image and if the omegas are too few or too close.
+    if the grain leaves the image and if the omegas are too few or too close: worst_lever is the most that
+    the error of the centre may be, over that of the mean of as many centroids; over a quarter of a turn it
+    is 8.
     """
     lit = np.array([len(found) > 0 for found in spots])
     if lit.sum() < max(_LEAST_OMEGAS, (1.0 - _LOST_SHARE) * lit.size):
@@ -115,7 +118,7 @@ def fit(
         totals, centroids, edge = _table(spots, chosen)
         brightness = totals / np.maximum(share, 1e-3) / _usual(totals, share, omega, lit & ~edge)
         odd = ~(np.abs(brightness - 1.0) < _limit(brightness[lit & ~edge]))
-        _check(where, ~lit | (edge & ~(odd & (brightness > 1.0))), lit & ~edge & ~odd, design)
+        _check(where, ~lit | (edge & ~(odd & (brightness > 1.0))), lit & ~edge & ~odd, design, worst_lever)
         trusted = lit & ~edge & ~odd
         solution, weights, scale = _robust(design, centroids - shift, np.where(trusted, share, 0.0))
         nearest = _nearest(spots, design @ solution + shift, float(np.median(totals[trusted])))
@@ -185,7 +188,9 @@ def _limit(brightness: Array) -> float:
     return max(_OUTLIER * 1.4826 * float(np.median(np.abs(brightness - 1.0))), _TOTAL_OFF)
 
 
-def _check(where: str, lost: NDArray[np.bool_], trusted: NDArray[np.bool_], design: Array) -> None:
+def _check(
+    where: str, lost: NDArray[np.bool_], trusted: NDArray[np.bool_], design: Array, worst_lever: float
+) -> None:
     """Refuse to guess where the centroids do not tell."""
     if lost.sum() > _LOST_SHARE * lost.size:
         raise Recon3DError(
@@ -194,7 +199,7 @@ def _check(where: str, lost: NDArray[np.bool_], trusted: NDArray[np.bool_], desi
             "omegas; make the ROI larger (getdata.py), or give [cx,cy]",
         )
     enough = trusted.sum() >= _LEAST_OMEGAS
-    if not enough or _lever(design, trusted.astype(np.float64)) > _WORST_LEVER:
+    if not enough or _lever(design, trusted.astype(np.float64)) > worst_lever:
         raise Recon3DError(
             where,
             f"cannot be found: {int(trusted.sum())} omegas show the whole grain and nothing else, too few or "

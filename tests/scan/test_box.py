@@ -228,6 +228,15 @@ def test_a_centre_that_cannot_be_found_is_the_middle_unless_it_must_be_found(tmp
         found(tmp_path / "must", case, detector_center="auto")
 
 
+def test_a_quarter_of_a_turn_tells_the_centre_well_enough_where_it_need_not(tmp_path: Path) -> None:
+    case = some_omegas(phantoms.make(n_omega=48, roi=(40, 40)), slice(0, 13))
+    rolled = dataclasses.replace(case, counts=np.roll(case.counts, 3, axis=4))
+    setting = found(tmp_path / "open", rolled)
+    assert setting.params.detector_center == (19.5, pytest.approx(22.5, abs=0.4))
+    with pytest.raises(Recon3DError, match="too close together"):
+        found(tmp_path / "must", rolled, detector_center="auto")
+
+
 def test_a_grain_that_leaves_the_image_is_told(tmp_path: Path) -> None:
     case = phantoms.make(roi=(30, 16))
     (warning,) = found(tmp_path, case, detector_center="None").warnings
