@@ -1,7 +1,7 @@
 """Method `mlem`: the maximum-likelihood distribution of orientations in every voxel.
 
-Forward model: I[t, w, u] = sum_s K_w[t, s] sum_v P_w[u, v] f[v, s] + background, with P_w the bilinear
-projection of voxels on pixels and K_w the response of the scanned tilts (`tilts.response`). f is
+Forward model: I[t, w, u] = sum_s K_w[t, s] sum_v P_w[u, v] f[v, s] + background, with P_w the projection of
+voxels on pixels (`projection.footprint`) and K_w the response of the scanned tilts (`tilts.response`). f is
 found by expectation maximisation with ordered subsets of omegas (Shepp & Vardi 1982, IEEE Trans. Med.
 Imaging 1, 113; Hudson & Larkin 1994, ibid. 13, 601), started from a constant on the visual hull.
 Dark noise is taken in by the shifted-Poisson model: its variance is added to data and prediction.
