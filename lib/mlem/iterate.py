@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from ..errors import Recon3DError
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.memory import check_memory, fits_on_every_node
 from ..parallel.partition import block
@@ -30,6 +31,7 @@ from ..scan.hull import Hull, find_hull
 from ..scan.look import lit_sums
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
+from ..scan.store import ARRAY
 from . import expectation, shape
 from .expectation import Model, View
 from .maps import Maps, n_padded
@@ -82,6 +84,13 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     hull = find_hull(measurement, projector, comm, lit_sums(setting, dark), quiet=quiet)
     if hull.total > _MOST_KEPT * projector.volume.n_voxels:  # there is light nearly everywhere
         hull = find_hull(measurement, projector, comm, lit_sums(setting, dark, _FAINT), quiet=quiet)
+    with together(comm):
+        if hull.total == 0 and comm.rank == 0:
+            raise Recon3DError(
+                measurement.scan.folder / ARRAY,
+                "no voxel of the volume is lit at nine tenths of the omegas, so there is no grain: check M, "
+                "omega_sign, detector_center, grain_pos and grain_dim (recon3d-check tries the geometry)",
+            )
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)

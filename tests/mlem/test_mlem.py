@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lib import reconstruction
+from lib.errors import Recon3DError
 from lib.initfile.parse import parse, read_initfile
 from lib.mlem import expectation, iterate, shape
 from lib.mlem.map_kernels import RUN
@@ -312,3 +313,14 @@ def test_voxels_wider_than_two_pixels_are_warned_of(tmp_path):
         warnings = setting.prepare(read_initfile(init)[0]).warnings
         assert any("3.1 pixels wide" in line and "[13,13,20]" in line for line in warnings) == warned
     assert not setting.prepare(read_initfile(case.write(tmp_path, method="backprojection"))[0]).warnings
+
+
+def test_a_scan_without_a_grain_is_refused(tmp_path):
+    """Dark frames, and a volume beside the grain: one line, whatever the volume is."""
+    case = phantoms.make(n=8, n_omega=12, n_tilts=3)
+    noise = np.random.default_rng(0).normal(0, 2, case.counts.shape)
+    dark = replace(case, counts=np.maximum(np.rint(noise), 0).astype(np.uint16))
+    for scan, keys in ((dark, {}), (case, {"grain_pos": [30, 30, 30], "detector_center": [14.5, 13.5]})):
+        params, _ = read_initfile(scan.write(tmp_path / str(len(keys)), **keys))
+        with pytest.raises(Recon3DError, match="no voxel of the volume is lit"):
+            reconstruction.run(params, SerialComm(), quiet=True)
