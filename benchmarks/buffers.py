@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from lib.checks import projections
+from lib.mlem import standstill
 from lib.result import derived, volume
 from lib.result.compression import chunk_sides
-from lib.scan import hull
+from lib.scan import hull, look
 
 
 def largest_buffers(
@@ -27,6 +30,8 @@ def largest_buffers(
     bits = -(-n_pixels // 8)
     side_x, side_y, _ = chunk_sides(voxels)
     slab = 8 * max(min(volume._VOXELS_AT_ONCE, side_x * voxels[1] * voxels[2]), side_x * side_y * voxels[2])
+    cell = max(standstill.CELL_VOXELS, math.ceil((n_voxels / standstill.MOST_CELLS) ** (1 / 3)))
+    n_cells = math.prod(-(-n // cell) for n in voxels)
     omegas = max(n_ranks, hull._BITS_AT_ONCE // bits)
     return {
         "reconstruction._prepare_on_all": max(4 * n_pixels, 64 * n_omega, n_omega * n_pairs),
@@ -36,9 +41,12 @@ def largest_buffers(
         "gather.gather_field": 8 * -(-n_kept // n_ranks),
         "projections._voxels": 8 * min(n_kept, projections._VOXELS_AT_ONCE),
         "projections.each": max(4 * n_pixels, 72 * n_omega),
+        "look.look": 4 * -(-n_omega // n_ranks) * min(n_pixels, look._MOST_PIXELS**2),
+        "overlaps.total": 40 * n_cells,
         "overlaps._shared_rows": n_omega * max(bits + 1, 16),
         "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,
         "volume._fill": slab,
-        "reconstruction._run": 5 * slab // 4,  # what comes back
+        "reconstruction._run": max(5 * slab // 4, 2_000_000),  # what comes back, pictures too
+        "report._drawn": 2_000_000 + 64 * sum(n_voxels // n for n in voxels),  # figures with three slices
         "derived.misorientation": 8 * (derived._LAYERS + 2) * voxels[1] * voxels[2],
     }

@@ -171,7 +171,7 @@ def test_an_old_init_file_loads_with_a_line_for_all_that_changed(tmp_path):
 def test_lines_that_the_old_programs_accepted(line, frame, key, value):
     params, _ = parse(translate(OLD_INIT + line, "old", "p", frame, None)[0], "new")
     assert getattr(params, key) == (pytest.approx(value) if isinstance(value, float) else value)
-    assert (params.output, params.detector_center) == (None, None)
+    assert (params.output, params.detector_center) == (None, ())
 
 
 @pytest.mark.parametrize("line", ["M __import__('os')", "M 1/0", "M [1]*3", "M 2**9**9", "M 'big'"])

@@ -9,10 +9,12 @@ import numpy as np
 from ..mlem.warmup import fit_one_voxel
 from ..projection import footprint
 from ..scan.setting import Setting
+from ..scan.warmup import small_calls_of_bins
 
 
 def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     """The kernels with arguments of the types that the run will use."""
+    yield from small_calls_of_bins(setting)
     matrix, shift = setting.projector.views.matrix[0], setting.projector.views.shift[0]
     voxel, pixel = np.zeros((1, 3)), np.zeros((1, 1), dtype=np.float32)
     place = (voxel, matrix, shift, footprint.ONE_PIXEL, (1, 1), np.zeros(1, dtype=np.int32))

@@ -39,7 +39,7 @@ from .overlaps import RankExchange, fetch_halo
 from .resolution import find_resolution, refinement_for
 from .response import BlockResponse
 from .shape import Readings
-from .standstill import CELL_VOXELS, Watch
+from .standstill import CELL_VOXELS, MOST_CELLS, Watch
 from .uncertainty import orientation_errors
 
 Array = NDArray[np.float64]
@@ -254,8 +254,9 @@ def _iterate(
 def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid) -> Watch:
     """What tells whether the maps of these voxels stand still."""
     shape = projector.layered_shape
-    cells = tuple(-(-n // CELL_VOXELS) for n in shape)
-    places = [place // CELL_VOXELS for place in np.unravel_index(voxels, shape)]
+    side = max(CELL_VOXELS, math.ceil((projector.volume.n_voxels / MOST_CELLS) ** (1 / 3)))
+    cells = tuple(-(-n // side) for n in shape)
+    places = [place // side for place in np.unravel_index(voxels, shape)]
     return Watch(grid, np.ravel_multi_index(places, cells), math.prod(cells))
 
 

@@ -32,7 +32,7 @@ _N_OMEGA = 24  # of the trial, at most
 _PIXELS_ACROSS = 32  # of the trial, at most
 _TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
 _ITERATIONS, _SUBSETS = 4, 8  # of a trial; with fewer it has not got far, and narrow widths seem to fit
-_NARROW = 1.1  # steps of the scan
+_NARROW, _PERHAPS_NARROW = 1.1, 1.25  # steps of the scan; the first search finds narrow widths too broad
 _START = (1.0, 1.4)  # widths in steps of the scan
 _TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
 _FAR = 8.0  # times these: surely too broad
@@ -68,7 +68,7 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
         xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
         search = _Search(Trial(measurement, scan, xyz_um, scan.views(projector.views)), given, comm)
         found = search.first()
-        narrow = found.resolution.narrow < _NARROW * search.trial.usual_step_deg
+        narrow = found.resolution.narrow < _PERHAPS_NARROW * search.trial.usual_step_deg
         summed = max(scan.tilt_steps)
         if summed == 1:
             break

@@ -19,6 +19,7 @@ from .maps import Maps
 Array = NDArray[np.float64]
 
 CELL_VOXELS = 4  # to a side
+MOST_CELLS = 30_000  # of a volume, larger ones then: all ranks tell each other of all
 _STILL_STEPS = 4e-3  # of the scan, by which orientations still move in an iteration
 _STILL_SHARE = 1e-2  # of the densities, alike
 

@@ -23,6 +23,7 @@ from .standstill import Watch
 def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     """The kernels with arguments of the types that the run will use."""
     yield from warmup.small_calls(setting)
+    yield from warmup.small_calls_of_bins(setting)
     matrix, counted = setting.projector.views.matrix[0], setting.measurement.scan.dtype.newbyteorder("=")
     for dtype in (counted, np.dtype(np.float32)):  # as measured, and of coarse scans
         for part in setting.measurement.parts():

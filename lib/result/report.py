@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -237,7 +238,10 @@ def _picture(title: str, text: str, draw: Callable[[], Figure], kind: str = "") 
 
 def _drawn(sections: Sections, crew: Crew) -> list[str]:
     """The sections with their pictures, which all ranks draw."""
-    jobs = (Job(_drawn_alone, (s.title, s.figure), ()) for s in sections if isinstance(s, _Picture))
+    pictures = (section for section in sections if isinstance(section, _Picture))
+    jobs = (
+        Job(_drawn_alone, (s.title,), (np.frombuffer(pickle.dumps(s.figure), np.uint8),)) for s in pictures
+    )
     drawn, done = crew.results(jobs), []
     for section in sections:
         if isinstance(section, str):
@@ -250,10 +254,10 @@ def _drawn(sections: Sections, crew: Crew) -> list[str]:
     return done
 
 
-def _drawn_alone(title: str, figure: Figure) -> Iterator[bytes]:
+def _drawn_alone(title: str, pickled: NDArray[np.uint8]) -> Iterator[bytes]:
     """The picture as data URL, and the section that stands for one that cannot be drawn."""
     try:
-        url, failure = picture_url(figure, _DPI), ""
+        url, failure = picture_url(pickle.loads(pickled.tobytes()), _DPI), ""  # noqa: S301 - our own
     except Exception as error:
         url, failure = "", _failure(title, error)
     yield url.encode()

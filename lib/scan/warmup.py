@@ -21,8 +21,16 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     maps = np.zeros((1, n_pairs), dtype=measured)
     yield lambda: pixel_boxes(views, setting.projector.volume, chosen)
     yield lambda: kernels.transpose_frames(frames, 0, 1, maps)
-    sums = np.zeros((n_pairs, 1, 1), dtype=np.float32)  # of bins, where voxels are wide
-    yield lambda: kernels.transpose_frames(sums, 0, 1, sums.reshape(1, -1))
-    yield lambda: binned(frames[0], (1, 1))
     small = (np.zeros((1, 2, 3)), np.zeros((1, 2)), (1, 1), *(np.zeros(1) for _ in range(3)))
     yield lambda: kernels.count_hull(np.zeros(1, np.int32), np.zeros((1, 1), np.uint8), *small)
+
+
+def small_calls_of_bins(setting: Setting) -> Iterator[Callable[[], object]]:
+    """The kernels with which images are read that are summed to the size of the voxels."""
+    if setting.params.has_volume and setting.fitted_to_voxels() is setting:
+        return
+    sums = np.zeros((setting.measurement.n_pairs, 1, 1), dtype=np.float32)
+    yield lambda: kernels.transpose_frames(sums, 0, 1, sums.reshape(1, -1))
+    measured = setting.measurement.scan.dtype.newbyteorder("=")
+    for image in (np.zeros((1, 1), dtype=measured), sums[0]):
+        yield lambda image=image: binned(image, (1, 1))  # type: ignore[misc]

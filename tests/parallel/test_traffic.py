@@ -87,7 +87,7 @@ def test_no_message_is_larger_than_calculated(runs, size, method) -> None:
     found = runs[f"{size} {method}"]["buffers"]
     fixed = {"doubts.try_others", "resolution.find_resolution", "geometry.judge_all", "overlaps.fetch_halo"}
     for place, n_bytes in found.items():
-        assert place in limits or place in fixed | {"coarse.load", "align.look"}, (place, n_bytes)
+        assert place in limits or place in fixed | {"coarse.load"}, (place, n_bytes)
         if place in limits:
             assert n_bytes <= limits[place], (place, n_bytes, limits[place])
     assert found["volume._fill"] > 0.5 * limits["volume._fill"]
