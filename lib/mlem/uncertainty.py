@@ -24,7 +24,7 @@ _CLIP = 2.5  # of the usual scatter, above which it is a boundary
 _SCATTER_FACTOR = 1.25  # errors that neighbours share do not scatter
 _WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
 _SLOPE_OF_NOISE = 1.2  # change per voxel that scatter of 1 makes
-_MISSED, _STEEPEST = 0.5, 0.15  # of the change per voxel, up to so many steps
+_MISSED, _STEEPEST = 0.4, 0.15  # of the change per voxel, up to so many steps
 
 
 def orientation_errors(
