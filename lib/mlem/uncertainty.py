@@ -21,10 +21,10 @@ Mask = NDArray[np.bool_]
 _LAG = 2  # voxels between those compared: the average over neighbours makes the next ones alike
 _REACH = 5  # voxels, the side of the cube whose scatter counts
 _CLIP = 2.5  # of the usual scatter, above which it is a boundary
-_SCATTER_FACTOR = 1.25  # errors that neighbours share do not scatter
+_SCATTER_FACTOR = {False: 1.25, True: 1.0}  # errors that neighbours share do not scatter; if one tells of two
 _WRONG_PEAK_POWER = 6.0  # two equal peaks are mistaken for each other every second time
 _SLOPE_OF_NOISE = 1.2  # change per voxel that scatter of 1 makes
-_MISSED, _STEEPEST = 0.4, 0.15  # of the change per voxel, up to so many steps
+_MISSED, _STEEPEST = 0.5, 0.15  # of the change per voxel, up to so many steps
 
 
 def orientation_errors(
@@ -52,7 +52,7 @@ def orientation_errors(
     for own, variance, apart, step in zip(
         noise, (found.var1, found.var2), (found.apart1, found.apart2), steps, strict=True
     ):
-        scattered = np.where(np.isnan(own), variance, (_SCATTER_FACTOR * own) ** 2)
+        scattered = np.where(np.isnan(own), variance, (_SCATTER_FACTOR[one_for_two] * own) ** 2)
         errors.append(np.sqrt(scattered + (grid_steps * step) ** 2 + wrong * apart**2 + unseen))
     return errors[0], errors[1]
 
