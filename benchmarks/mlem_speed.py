@@ -166,7 +166,7 @@ def _row(title: str, spent: list[float], total: float) -> list[str]:
     return [title, f"{seconds:.2f}", f"{bound:.2f}", share, f"{100 * bound / seconds:.0f} %", what]
 
 
-def main(arguments: list[str]) -> str:
+def main(arguments: list[str] | None = None) -> str:
     """The table of the paper's scan."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path)
