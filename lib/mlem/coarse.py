@@ -20,6 +20,7 @@ from ..physics.tilts import OrientationGrid, Resolution
 from ..projection.footprint import ONE_PIXEL, where_it_falls
 from ..projection.views import Views
 from ..scan.bands import Bands
+from ..scan.binned import whole_bins
 from ..scan.measurement import Measurement
 from . import expectation
 from .expectation import Model, NoExchange, View
@@ -35,14 +36,16 @@ _LEAST_KNOWN = 0.5  # of what is put together, from which the rest is taken to b
 class CoarseScan:
     """Counts summed over factor x factor pixels and over neighbouring tilts, at some omegas.
 
-    chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels; axes_deg are the tilts
-    from tilt_zero, each the middle of tilt_steps positions; images hold (n_x * n_y, n_scanned) and measured
-    (n_scanned,) per omega, NaN where too few of the pixels were measured; dark is that of a coarse pixel.
+    chosen (n,) are these among the omegas in use; shape = (n_x, n_y) in coarse pixels, the first of which
+    begins at the pixel first_px; axes_deg are the tilts from tilt_zero, each the middle of tilt_steps
+    positions; images hold (n_x * n_y, n_scanned) and measured (n_scanned,) per omega, NaN where too few of
+    the pixels were measured; dark is that of a coarse pixel.
     """
 
     chosen: NDArray[np.int64]
     factor: int
     shape: tuple[int, int]
+    first_px: tuple[int, int]
     axes_deg: tuple[Array, Array]
     tilt_steps: tuple[int, int]
     images: list[NDArray[np.float32]]
@@ -59,7 +62,8 @@ class CoarseScan:
     def views(self, views: Views) -> Views:
         """The projections to coarse pixels, from those of all omegas to the pixels of the ROI."""
         matrix = views.matrix[self.chosen] / self.factor
-        shift = (views.shift[self.chosen] - (self.factor - 1) / 2.0) / self.factor
+        middle = np.array(self.first_px) + (self.factor - 1) / 2.0
+        shift = (views.shift[self.chosen] - middle) / self.factor
         return Views(np.ascontiguousarray(matrix), np.ascontiguousarray(shift), self.shape)
 
 
@@ -82,10 +86,14 @@ def load(
     n_x, n_y = measurement.scan.shape[3:]
     factor = max(1, -(-max(n_x, n_y) // n_pixels))
     steps = [max(1, n // n_tilts) if n_tilts else 1 for n in measurement.scanned_shape]
+    small, (shape, first_px) = (
+        measurement.scan.binned((factor, factor)),
+        whole_bins((n_x, n_y), (factor, factor)),
+    )
     images: list[NDArray[np.float32]] = []
-    with together(comm), Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
+    with together(comm), Bands(small, measurement.omega_index, unknown=np.nan) as bands:
         for k in block(chosen.size, comm.size, comm.rank):
-            images.append(_small_image(measurement, bands, int(chosen[k]), factor, steps))
+            images.append(_small_image(measurement, bands, int(chosen[k]), steps))
             check_alarm(comm)
     axis1, axis2 = (
         _small(axis, [step]) / step for axis, step in zip(measurement.relative_axes_deg(), steps, strict=True)
@@ -97,7 +105,8 @@ def load(
     return CoarseScan(
         chosen=chosen,
         factor=factor,
-        shape=(n_x // factor, n_y // factor),
+        shape=shape,
+        first_px=first_px,
         axes_deg=(axis1, axis2),
         tilt_steps=(steps[0], steps[1]),
         images=[image for part in parts for image in part],
@@ -115,25 +124,19 @@ def _small(values: NDArray[Any], steps: list[int]) -> NDArray[Any]:
     return values
 
 
-def _small_image(
-    measurement: Measurement, bands: Bands, k: int, factor: int, steps: list[int]
-) -> NDArray[np.float32]:
-    """Coarse counts (n_x * n_y, n_scanned) of one omega.
+def _small_image(measurement: Measurement, bands: Bands, k: int, steps: list[int]) -> NDArray[np.float32]:
+    """Coarse counts (n_x * n_y, n_scanned) of one omega, from bands of coarse pixels.
 
-    Of a coarse pixel that was measured in part the counts are scaled up; NaN where that is too little.
+    Of neighbouring tilts that were measured in part the counts are scaled up; NaN where that is too little.
     """
-    n_x, n_y = measurement.scan.shape[3:]
-    flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat
-
-    def summed(values: NDArray[Any]) -> NDArray[np.float32]:
-        small = _small(values.reshape(n_x, n_y, -1).astype(np.float32, copy=False), [factor, factor])
-        return _fewer_tilts(measurement, small.reshape(-1, small.shape[2]), steps)
-
+    n_x, n_y = bands.scan.shape[3:]
+    flat = bands.load(slice(k, k + 1), np.array([[0, 0, n_x, n_y]])).flat.astype(np.float32, copy=False)
     known = np.isfinite(flat) & measurement.measured(k)
     if known.all():
-        return summed(flat)
-    share = summed(known) / summed(np.ones_like(known))
-    light = summed(np.where(known, flat, 0))
+        return _fewer_tilts(measurement, flat, steps)
+    share = _fewer_tilts(measurement, known.astype(np.float32), steps)
+    share /= _fewer_tilts(measurement, np.ones_like(flat), steps)
+    light = _fewer_tilts(measurement, np.where(known, flat, np.float32(0.0)), steps)
     return np.divide(light, share, out=np.full_like(light, np.nan), where=share >= _LEAST_KNOWN)
 
 

@@ -27,31 +27,51 @@ def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
                         out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
 
 
-@kernel()
+@kernel(error_model="numpy")
 def sum_bins(frame, y0, bins, least_known, out):  # type: ignore[no-untyped-def]
     """out[i, j] = the sum of the pixels of a bin, bins = (along x, along y), from column 0 and row y0 on.
 
     Pixels of the frame that are no finite number count as the mean of the others of their bin; NaN where
-    those are fewer than the share least_known.
+    those are fewer than the share least_known. Unsigned loops, of which the compiler makes vectors.
     """
     b_x, b_y = bins
-    n = b_x * b_y
+    n_out, n = np.uint64(out.shape[1]), np.uint64(out.shape[1] * b_y)
+    lines = np.empty(n, dtype=np.float32)
     for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            total = np.float32(0.0)
-            for x in range(i * b_x, (i + 1) * b_x):
-                for y in range(y0 + j * b_y, y0 + (j + 1) * b_y):
-                    total += np.float32(frame[x, y])
-            if not np.isfinite(total):
-                total, known = np.float32(0.0), 0
-                for x in range(i * b_x, (i + 1) * b_x):
-                    for y in range(y0 + j * b_y, y0 + (j + 1) * b_y):
-                        value = np.float32(frame[x, y])
-                        if np.isfinite(value):
-                            total += value
-                            known += 1
-                total = total * np.float32(n / known) if known >= least_known * n else np.float32(np.nan)
-            out[i, j] = total
+        lines[:] = 0
+        for x in range(i * b_x, (i + 1) * b_x):
+            line = frame[x, y0 : y0 + n]
+            for y in range(n):
+                lines[y] += np.float32(line[y])
+        sums, n_odd = out[i], 0
+        if b_y == 2:
+            for j in range(n_out):
+                sums[j] = lines[np.uint64(2) * j] + lines[np.uint64(2) * j + np.uint64(1)]
+        else:
+            for j in range(n_out):
+                total = np.float32(0.0)
+                for y in range(b_y):
+                    total += lines[j * np.uint64(b_y) + np.uint64(y)]
+                sums[j] = total
+        for j in range(n_out):
+            n_odd += sums[j] - sums[j] != 0
+        for j in range(out.shape[1] if n_odd else 0):
+            if not np.isfinite(sums[j]):
+                pixels = frame[i * b_x : (i + 1) * b_x, y0 + j * b_y : y0 + (j + 1) * b_y]
+                sums[j] = _scaled_up(pixels, least_known)
+
+
+@kernel()
+def _scaled_up(pixels, least_known):  # type: ignore[no-untyped-def]
+    """The sum of pixels as if those that are no finite number were like the mean of the others."""
+    total, known = np.float32(0.0), 0
+    for value in pixels.flat:
+        if np.isfinite(value):
+            total += np.float32(value)
+            known += 1
+    return (
+        total * np.float32(pixels.size / known) if known >= least_known * pixels.size else np.float32(np.nan)
+    )
 
 
 @kernel()

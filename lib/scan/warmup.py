@@ -26,9 +26,7 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
 
 
 def small_calls_of_bins(setting: Setting) -> Iterator[Callable[[], object]]:
-    """The kernels with which images are read that are summed to the size of the voxels."""
-    if setting.params.has_volume and setting.fitted_to_voxels() is setting:
-        return
+    """The kernels with which images are read that are summed over bins of pixels."""
     sums = np.zeros((setting.measurement.n_pairs, 1, 1), dtype=np.float32)
     yield lambda: kernels.transpose_frames(sums, 0, 1, sums.reshape(1, -1))
     measured = setting.measurement.scan.dtype.newbyteorder("=")
