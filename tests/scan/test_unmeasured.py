@@ -241,7 +241,7 @@ def test_a_given_level_of_integers_with_gaps_is_cut_as_theirs_is(dtype: str, sig
 
 
 def test_coarse_pixels_are_like_the_part_of_them_that_is_known() -> None:
-    """An even light stays even whatever is missing; too few of its pixels, or then of its tilts, is nothing."""
+    """An even light stays even whatever is missing; too few of its pixels, or then tilts, is nothing."""
     values = np.full((4, 4, 3, 8, 6), 10.0)
     values[..., 0, 0] = np.nan  # one of four
     values[..., 2:4, 2] = np.inf  # two of four
