@@ -221,25 +221,23 @@ class _Projector:
 
     def _predict(self, numbers: list[int]) -> list[Image]:
         """The projections of the density at this rank's omegas."""
-        n_pixels = self.shape[0] * self.shape[1]
-        every_row = np.arange(n_pixels, dtype=np.int32)
-        images = [np.zeros((n_pixels, 1), dtype=np.float32) for _ in numbers]
-        views = self.setting.projector.views
+        images = [np.zeros(self.shape, dtype=np.float32) for _ in numbers]
+        views, any_row = self.setting.projector.views, np.empty(0, dtype=np.int32)
         for xyz_um, values in self._voxels():
             for k, image in zip(numbers, images, strict=True):
-                place = views.matrix[k], views.shift[k], self.widths_px[k], self.shape, every_row
-                footprint.scatter(values, (xyz_um, *place), image)
-        return [image.reshape(self.shape) for image in images]
+                place = views.matrix[k], views.shift[k], self.widths_px[k], self.shape, any_row
+                footprint.cast(values, (xyz_um, *place), image)
+        return images
 
     def _voxels(self) -> Iterator[tuple[Array, Image]]:
-        """Places (n, 3) in micrometres and density (n, 1) of the voxels that hold any, chunk by chunk."""
+        """Places (n, 3) in micrometres and density (n,) of the voxels that hold any, chunk by chunk."""
         comm, grid = self.comm, self.setting.projector.volume.axes_um
         for start in range(0, comm.bcast(self.places.size), _VOXELS_AT_ONCE):
             here = self.places[start : start + _VOXELS_AT_ONCE]
             here, values = broadcast(comm, (here, self.values[here].astype(np.float32)))
             ijk = np.unravel_index(here, self.setting.projector.volume.shape)
             xyz_um = np.column_stack([axis[i] for axis, i in zip(grid, ijk, strict=True)])
-            yield xyz_um, values[:, None]
+            yield xyz_um, values
 
 
 def _shift(measured: Image, predicted: Image) -> Array:

@@ -16,8 +16,8 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     """The kernels with arguments of the types that the run will use."""
     yield from small_calls_of_bins(setting)
     matrix, shift = setting.projector.views.matrix[0], setting.projector.views.shift[0]
-    voxel, pixel = np.zeros((1, 3)), np.zeros((1, 1), dtype=np.float32)
-    place = (voxel, matrix, shift, footprint.ONE_PIXEL, (1, 1), np.zeros(1, dtype=np.int32))
-    yield lambda: footprint.scatter(pixel, place, pixel.copy())
+    pixel = np.zeros((1, 1), dtype=np.float32)
+    place = (np.zeros((1, 3)), matrix, shift, footprint.ONE_PIXEL, (1, 1), np.zeros(0, dtype=np.int32))
+    yield lambda: footprint.cast(pixel[0], place, pixel.copy())
     for part in setting.measurement.parts():  # a coarse scan is of float32
         yield lambda part=part: fit_one_voxel(part, matrix, np.dtype(np.float32))  # type: ignore[misc]

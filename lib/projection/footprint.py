@@ -23,6 +23,7 @@ from .views import Views
 
 Array = NDArray[np.float64]
 
+_PHASES = 128  # places of a voxel within a pixel, along each axis, that `cast` tells apart
 GROUP = 4  # pixels that a loop over the values of a voxel handles together
 ONE_PIXEL = np.array([[1.0, 0.0], [1.0, 0.0]])  # widths of a voxel that is as wide as a pixel
 _NARROWEST_BIN = 0.75  # of a voxel's image, as wide as a bin of pixels may be
@@ -160,6 +161,35 @@ def gather(image, place, maps):  # type: ignore[no-untyped-def]
             source, weight = image[rows[c]], weights[c]
             for s in range(target.size):
                 target[s] += weight * source[s]
+
+
+@kernel()
+def cast(values, place, image):  # type: ignore[no-untyped-def]
+    """Image (n_x, n_y) += sum over voxels of P[u, v] values[v]: what `scatter` does, for one value a voxel.
+
+    The shares are looked up: places are rounded to 1 / _PHASES of a pixel. Of `place` row_of is not used.
+    """
+    xyz, matrix, shift, widths, shape = place[0], place[1], place[2], place[3], place[4]
+    n_x, n_y = _widest(widths[0]), _widest(widths[1])
+    shares_x, shares_y = np.zeros((_PHASES, n_x), np.float32), np.zeros((_PHASES, n_y), np.float32)
+    start_x, start_y = 0.5 * (1.0 - widths[0].sum()), 0.5 * (1.0 - widths[1].sum())
+    some = np.empty(max(n_x, n_y))
+    for phase in range(_PHASES):
+        for shares, start, width in ((shares_x, start_x, widths[0]), (shares_y, start_y, widths[1])):
+            _, n = _along((phase + 0.5) / _PHASES - start, width, some)
+            shares[phase, :n] = some[:n]
+    for v in range(values.size):
+        x, y, z = xyz[v, 0], xyz[v, 1], xyz[v, 2]
+        px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0] + start_x
+        py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1] + start_y
+        first_x, first_y = int(np.floor(px)), int(np.floor(py))
+        along_x = shares_x[int((px - first_x) * _PHASES)]
+        along_y = shares_y[int((py - first_y) * _PHASES)]
+        low, high = max(0, -first_y), min(n_y, shape[1] - first_y)
+        for i in range(max(0, -first_x), min(n_x, shape[0] - first_x)):
+            weight = values[v] * along_x[i]
+            for j in range(low, high):
+                image[first_x + i, first_y + j] += weight * along_y[j]
 
 
 @kernel()

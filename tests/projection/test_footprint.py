@@ -105,6 +105,21 @@ def test_a_voxel_casts_the_image_of_its_points(mode: str, voxel_um: tuple) -> No
             np.testing.assert_allclose(found.sum(axis=axis), filled.sum(axis=axis), atol=0.04)
 
 
+@pytest.mark.parametrize("mode", ["horizontal", "vertical"])
+@pytest.mark.parametrize("flip", FLIPS)
+@pytest.mark.parametrize("voxel_um", VOXELS)
+def test_what_is_cast_is_what_is_scattered(mode: str, flip: tuple, voxel_um: tuple) -> None:
+    """But for the rounding of places, a 256th of a pixel along each axis; voxels partly outside take part too."""
+    rng = np.random.default_rng(2)
+    xyz, values = in_the_middle(rng), rng.random(40, dtype=np.float32)
+    every = np.arange(SHAPE[0] * SHAPE[1], dtype=np.int32)
+    for place in places(views_of(mode, flip), voxel_um, xyz, every):
+        scattered, found = np.zeros((every.size, 1), dtype=np.float32), np.zeros(SHAPE, dtype=np.float32)
+        footprint.scatter(values[:, None], place, scattered)
+        footprint.cast(values, place, found)
+        np.testing.assert_allclose(found, scattered.reshape(SHAPE), atol=4 / 256)
+
+
 def test_no_stripes_where_voxels_are_wider_than_pixels() -> None:
     """A block of voxels of density 1 casts an even image: 1.43, 2 and 2.9 pixels to a voxel."""
     for width in (1.43, 2.0, 2.9):
