@@ -109,7 +109,7 @@ def test_a_voxel_casts_the_image_of_its_points(mode: str, voxel_um: tuple) -> No
 @pytest.mark.parametrize("flip", FLIPS)
 @pytest.mark.parametrize("voxel_um", VOXELS)
 def test_what_is_cast_is_what_is_scattered(mode: str, flip: tuple, voxel_um: tuple) -> None:
-    """But for the rounding of places, a 256th of a pixel along each axis; voxels partly outside take part too."""
+    """But for the rounding of places, a 256th of a pixel; voxels partly outside take part too."""
     rng = np.random.default_rng(2)
     xyz, values = in_the_middle(rng), rng.random(40, dtype=np.float32)
     every = np.arange(SHAPE[0] * SHAPE[1], dtype=np.int32)
