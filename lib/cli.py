@@ -180,7 +180,9 @@ def _recon3d_parser() -> argparse.ArgumentParser:
     parser = _initfile_parser("recon3d", _RECON3D)
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
     parser.add_argument(
-        "--quick", action="store_true", help="voxels of at least 3 pixels, for a first look (quality quick)"
+        "--quick",
+        action="store_true",
+        help="voxels of at least 3 pixels and some 50 omegas, for a first look (quality quick)",
     )
     return parser
 

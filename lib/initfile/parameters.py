@@ -159,7 +159,8 @@ class Parameters(SimulationKeys):
     quality: str = key(
         _VOLUME,
         readers.choice(*QUALITIES),
-        "quick: voxels of at least 3 pixels, for a first look; fine: of 0.7 pixels where grain_steps is auto",
+        "quick: voxels of at least 3 pixels and some 50 omegas, for a first look; fine: voxels of 0.7 pixels "
+        "where grain_steps is auto",
         default="normal",
     )
 

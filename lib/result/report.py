@@ -105,7 +105,8 @@ def _quick_look(params: Parameters) -> list[str]:
     um = " x ".join(f"{size:.3g}" for size in sizes)
     px = " x ".join(f"{size:.2g}" for size in params.M * sizes)
     return [
-        f"<section><h2>A quick look</h2><p>The voxels are {um} um large, {px} pixels of the images: enough "
+        f"<section><h2>A quick look</h2><p>The voxels are {um} um large, {px} pixels of the images, and of "
+        "a scan of many omegas every n-th was read: enough "
         "to see whether grain, geometry and scan are right while the experiment runs, too coarse for "
         "boundaries, small parts of the grain and stated errors. Run it again without --quick (quality "
         "normal) for the result.</p></section>"

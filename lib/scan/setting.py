@@ -38,6 +38,7 @@ from .store import Scan
 Array = NDArray[np.float64]
 
 _TOTALS_BYTES = 128 << 20  # per rank
+_QUICK_OMEGAS = 48  # at least, of a quick look, where there are as many
 _NOT_YET = Block(np.zeros(1), np.zeros(1), np.zeros(1))  # the volume, until `box` has found it
 
 
@@ -243,7 +244,7 @@ def _check_method(method: str, name: str, kinds: tuple[ScanType, ...]) -> None:
 
 
 def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
-    """Indices of the measured omegas that are not excluded."""
+    """Indices of the measured omegas that are not excluded; a quick look takes every n-th of them."""
     used = scan.measured.any(axis=(0, 1))
     if not used.any():
         raise Recon3DError(scan.folder / store.MEASURED, "says that nothing was measured")
@@ -251,4 +252,5 @@ def _omegas_in_use(params: Parameters, scan: Scan) -> NDArray[np.int64]:
         used &= ~((scan.omega_deg >= low) & (scan.omega_deg <= high))
     if not used.any():
         raise Recon3DError("omega_exclude", "leaves no omega to reconstruct from")
-    return np.flatnonzero(used)
+    index = np.flatnonzero(used)
+    return index[:: max(1, index.size // _QUICK_OMEGAS)] if params.quality == "quick" else index

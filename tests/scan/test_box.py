@@ -11,12 +11,14 @@ import pytest
 
 from lib import reconstruction
 from lib.errors import Recon3DError
+from lib.initfile.parameters import QUALITIES
 from lib.initfile.parse import parse, read_initfile
 from lib.parallel.communicator import SerialComm
 from lib.scan.align import align
 from lib.scan.bands import Bands
 from lib.scan.box import choose
 from lib.scan.setting import Setting, prepare
+from lib.scan.store import scan_of_arrays
 from tests import phantoms
 from tests.running import Run
 
@@ -175,6 +177,17 @@ def test_quick_keeps_the_box_and_voxels_that_are_wide_enough() -> None:
     assert params.n_voxels == (20, 20, 15)
     np.testing.assert_allclose([axis.size for axis in params.axes_um], params.n_voxels)
     np.testing.assert_allclose(params.voxel_um, [0.6, 0.6, 0.8])
+
+
+@pytest.mark.parametrize(("n_omega", "n_read"), [(30, 30), (95, 95), (97, 48), (226, 57)])
+def test_quick_reads_every_nth_omega_of_a_long_scan(n_omega: int, n_read: int) -> None:
+    axes = {"tilt1": np.arange(3.0), "tilt2": np.arange(2.0), "omega": np.arange(float(n_omega))}
+    scan = scan_of_arrays(np.ones((3, 2, n_omega, 2, 2), dtype=np.uint16), axes)
+    text = NEEDED + "threshold 0.5\nbackground 0\nomega_exclude [[0,0]]\nquality "
+    omegas = {q: prepare(parse(text + q, "init.txt")[0], scan).measurement.omega_index for q in QUALITIES}
+    assert omegas["normal"].size == omegas["fine"].size == n_omega - 1
+    assert abs(omegas["quick"].size - n_read) <= 1
+    assert np.ptp(np.diff(omegas["quick"])) == 0
 
 
 # ---- Reading ----
