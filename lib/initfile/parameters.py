@@ -21,7 +21,8 @@ _SAMPLE, _MICROSCOPE, _VOLUME = "Sample and beam", "Microscope", "Volume"
 _RECONSTRUCTION, _FILES = "Reconstruction", "Files"
 _ORIGIN = (0.0, 0.0, 0.0)
 QUALITIES = ("quick", "normal", "fine")
-_QUICK_PX = 3.0  # width of a voxel
+_QUICK_PX = 3.0  # width of a voxel of a quick look, at least
+_QUICK_VOXELS = 125_000  # at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,8 +274,10 @@ class Parameters(SimulationKeys):
         """Number of voxels along each axis: grain_steps, fewer where quality is quick."""
         if self.quality != "quick":
             return self.grain_steps
-        widest = (max(1, math.ceil(self.M * size / _QUICK_PX)) for size in self.grain_dim)
-        return tuple(min(pair) for pair in zip(self.grain_steps, widest, strict=True))
+        widest = [max(1, math.ceil(self.M * size / _QUICK_PX)) for size in self.grain_dim]
+        n_voxels = [min(pair) for pair in zip(self.grain_steps, widest, strict=True)]
+        shrunk = min(1.0, (_QUICK_VOXELS / math.prod(n_voxels)) ** (1 / 3))
+        return tuple(math.ceil(shrunk * n) for n in n_voxels)
 
     @property
     def voxel_um(self) -> Array:

@@ -177,6 +177,10 @@ def test_quick_keeps_the_box_and_voxels_that_are_wide_enough() -> None:
     assert params.n_voxels == (20, 20, 15)
     np.testing.assert_allclose([axis.size for axis in params.axes_um], params.n_voxels)
     np.testing.assert_allclose(params.voxel_um, [0.6, 0.6, 0.8])
+    text = NEEDED + "grain_pos [0,0,0]\ngrain_dim [90,45,60]\ngrain_steps [900,450,600]\nquality quick\n"
+    params, _ = parse(text, "init.txt")
+    assert 100_000 < np.prod(params.n_voxels) < 150_000  # however large the grain
+    np.testing.assert_allclose(params.voxel_um, params.voxel_um.mean(), rtol=0.05)
 
 
 @pytest.mark.parametrize(("n_omega", "n_read"), [(30, 30), (95, 95), (97, 48), (226, 57)])
