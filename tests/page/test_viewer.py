@@ -143,8 +143,9 @@ found.word = words(2);
 found.top = colour(2, 8, 6, 9, 7);
 slide(1, 5);
 found.side = colour(1, 3, 1, 9, 5);
+const old = canvas(2).toDataURL();
 buttons[1].click();
-await wait(100);
+for (let n = 0; n < 500 && canvas(2).toDataURL() === old; n += 1) await wait(20);
 found.orientation = colour(2, 8, 6, 9, 7);
 found.pressed = buttons.map((b) => b.getAttribute("aria-pressed"));
 canvas(2).dispatchEvent(new MouseEvent("click", { clientX: canvas(2).getBoundingClientRect().x + 47,
