@@ -51,6 +51,7 @@ setup(
             "recon3d-getdata = recon3d_lib.cli:getdata",
             "recon3d-simulate = recon3d_lib.cli:simulate",
             "recon3d-check = recon3d_lib.cli:check_geometry",
+            "recon3d-cells = recon3d_lib.cli:cells",
             "recon3d-convert = recon3d_lib.cli:convert",
             "recon3d-compare = recon3d_lib.cli:compare",
         ]

@@ -8,6 +8,7 @@ PROGRAMS = {
     "getdata": cli.getdata,
     "recon3d": cli.recon3d,
     "simulate": cli.simulate,
+    "cells": cli.cells,
     "compare": cli.compare,
     "check": cli.check_geometry,
     "convert": cli.convert,

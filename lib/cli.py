@@ -55,6 +55,11 @@ def check_geometry(argv: Sequence[str] | None = None, comm: Comm | None = None) 
     return _run("check", partial(_initfile_parser, "check", _CHECK), _check_geometry, argv, comm)
 
 
+def cells(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
+    """Entry point of recon3d-cells; returns the exit code."""
+    return _run("cells", _cells_parser, _cells, argv, comm)
+
+
 def convert(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-convert; returns the exit code."""
     return _run("convert", _convert_parser, _convert, argv, comm)
@@ -66,6 +71,10 @@ _RECON3D = (
 )
 _SIMULATE = "Write the detector files of a simulated scan of a phantom grain, and the truth."
 _CHECK = "Try the signs, flips and tilt frames of the geometry on a scan, and say which fit."
+_CELLS = (
+    "Find the cells of a reconstructed grain, parts that differ by a step of the orientation: writes the "
+    "field cell into grain.vtkhdf, and cells.csv beside it."
+)
 _COMPARE = "Compare a reconstruction of simulated files with the truth, in numbers and pictures."
 
 
@@ -176,6 +185,14 @@ def _initfile_parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _cells_parser() -> argparse.ArgumentParser:
+    parser = _parser("cells", _CELLS)
+    parser.add_argument(
+        "source", metavar="INIT|grain.vtkhdf", type=Path, help="init file, or the result itself"
+    )
+    return parser
+
+
 def _recon3d_parser() -> argparse.ArgumentParser:
     parser = _initfile_parser("recon3d", _RECON3D)
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
@@ -270,6 +287,15 @@ def _compare(options: argparse.Namespace, comm: Comm) -> None:
     with together(comm):
         if comm.rank == 0:
             _print_lines(comparison.run(params))
+
+
+def _cells(options: argparse.Namespace, comm: Comm) -> None:
+    from .parallel.communicator import together
+    from .result import add_cells
+
+    with together(comm):
+        if comm.rank == 0:
+            _print_lines(add_cells.run(options.source))
 
 
 def _convert(options: argparse.Namespace, comm: Comm) -> None:

@@ -97,7 +97,7 @@ def _run(
             claim.confirm()
             lines = files.summary(setting, result, comm.size, _seconds(times))
             files.write(setting, result, found, lines, crew, report=report)
-            printed = files.printed(setting.params.folder, lines, report=report)
+            printed = files.printed(setting, lines, report=report)
     return printed
 
 

@@ -21,6 +21,7 @@ COMMANDS = (
     "recon3d-getdata",
     "recon3d-simulate",
     "recon3d-check",
+    "recon3d-cells",
     "recon3d-compare",
     "recon3d-convert",
 )

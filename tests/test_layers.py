@@ -31,13 +31,14 @@ ORDER = (
     ("initfile",),
     ("page",),
     ("projection",),
+    ("cells",),
     ("frames",),
     ("parallel",),
     ("physics",),
     ("errors", "version"),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-PURE = ("physics", "projection")  # rooms
+PURE = ("physics", "projection", "cells")  # rooms
 PURE_FILES = (
     "scan.alignment",
     "scan.extent",

@@ -211,6 +211,12 @@ class Parameters(SimulationKeys):
     binarize: bool = key(
         _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )
+    cells: str = key(
+        _RECONSTRUCTION,
+        readers.choice("auto", "none"),
+        "auto: find the cells, parts of the grain that differ by a step of the orientation",
+        default="auto",
+    )
     scan: str | None = key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.choice(*SCANS)),

@@ -19,13 +19,14 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from .derived import misorientation
+from .labels import CELL_FILES, cell_field, write_table
 
 if TYPE_CHECKING:
     from .volume import Volume
 
 Array = NDArray[np.float64]
 
-RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html")
+RESULT_FILES = ("grain_ang.npy", "grain.vtkhdf", "report.html", *CELL_FILES)
 _IN_ARRAY = ("tilt1", "tilt2", "completeness")  # of grain_ang.npy
 _LABEL_WIDTH = 12
 
@@ -62,24 +63,26 @@ def write(
     from . import volume  # rank 0 alone needs HDF5 and matplotlib
 
     folder = setting.params.folder
-    names = result_files(report)
-    temporary = [folder / f".{name}.part" for name in RESULT_FILES]
+    names = result_files(setting, report=report)
+    temporary = {name: folder / f".{name}.part" for name in RESULT_FILES}
     try:
         with store.writing(folder):
-            _write_array(temporary[0], [result.fields[name] for name in _IN_ARRAY])
+            _write_array(temporary["grain_ang.npy"], [result.fields[name] for name in _IN_ARRAY])
             grain = describe(setting, result, checks, crew)
-            volume.write(temporary[1], grain, crew)
+            volume.write(temporary["grain.vtkhdf"], grain, crew)
+            if has_cells(setting):
+                write_table(temporary["cells.csv"], grain.cells)
             if report:
                 from . import report as page
 
                 shown = result._replace(fields=dict(grain.fields))
-                page.write(temporary[2], setting, shown, checks, lines, crew)
-            for part, name in zip(temporary, names, strict=False):
-                part.replace(folder / name)
+                page.write(temporary["report.html"], setting, shown, checks, lines, crew)
+            for name in names:
+                temporary[name].replace(folder / name)
             for name in set(RESULT_FILES) - set(names):  # of another result
                 (folder / name).unlink(missing_ok=True)
     finally:
-        for part in temporary:
+        for part in temporary.values():
             part.unlink(missing_ok=True)
 
 
@@ -92,9 +95,18 @@ def _write_array(path: Path, fields: list[Array]) -> None:
             stream.write(np.stack([field[x] for field in fields], axis=-1).astype("<f8", copy=False).data)
 
 
-def result_files(report: bool) -> tuple[str, ...]:
+def result_files(setting: Setting, *, report: bool) -> list[str]:
     """Names of the files of a result, with the page or without."""
-    return RESULT_FILES if report else RESULT_FILES[:2]
+    left_out = {"report.html"} if not report else set()
+    if not has_cells(setting):
+        left_out |= set(CELL_FILES)
+    return [name for name in RESULT_FILES if name not in left_out]
+
+
+def has_cells(setting: Setting) -> bool:
+    """Whether cells are looked for: the init file may forbid it, and it takes a map of two tilts."""
+    kind = setting.measurement.scan_type
+    return setting.params.cells == "auto" and bool(kind.unknown[1]) and not kind.of_strain
 
 
 def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALONE) -> Volume:
@@ -120,7 +132,11 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
         spacing_um=params.voxel_um,
         axes_um=setting.projector.volume.axes_um,
-        fields=fields | {"kam": misorientation(fields["tilt1"], fields["tilt2"], mask, crew)},
+        fields={
+            **fields,
+            "kam": misorientation(fields["tilt1"], fields["tilt2"], mask, crew),
+            **(cell_field(fields, mask, params.method) if has_cells(setting) else {}),
+        },
         mask=mask,
         parameters=params,
         attributes=attributes,
@@ -161,9 +177,9 @@ def _alignment_line(setting: Setting) -> list[tuple[str, str]]:
     return [("axis", f"at pixel ({center}), {how}; drift of {found.scale_px:.2g} px rms {drift}")]
 
 
-def printed(folder: Path, lines: dict[str, str], *, report: bool = True) -> list[str]:
+def printed(setting: Setting, lines: dict[str, str], *, report: bool = True) -> list[str]:
     """What to print: the files, and the lines that sum the result up."""
-    paths = [str(folder / name) for name in result_files(report)]
+    paths = [str(setting.params.folder / name) for name in result_files(setting, report=report)]
     return paths + [f"{label:<{_LABEL_WIDTH}} {text}" for label, text in lines.items()]
 
 

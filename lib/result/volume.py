@@ -25,6 +25,7 @@ from ..parallel.communicator import SerialComm
 from ..parallel.crew import ALONE, Crew, Job
 from ..physics.colours import colour_range, orientation_rgb
 from ..version import __version__
+from . import labels
 from .compression import chunk_places, chunk_sides, compress_colours, compress_slab, slabs
 
 Array = NDArray[np.float64]
@@ -47,6 +48,7 @@ FIELD_NOTES = {
     "rocking_amplitude": ("deg", "size of the rocking angle's swing over a turn"),
     "strain": ("", "axial strain, along the scattering vector"),
     "strain_std": ("", "standard deviation of the strain"),
+    "cell": ("", "number of the cell, the largest first; 0 outside"),
     "mask": ("", "1 inside the grain"),
     "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
 }
@@ -83,6 +85,15 @@ class Volume:
     def rgb(self) -> NDArray[np.uint8]:
         """The orientation as colour, (n_x, n_y, n_z, 3)."""
         return orientation_rgb(self.fields["tilt1"], self.fields["tilt2"], *self._colour_range())
+
+    @property
+    def cells(self) -> NDArray[Any]:
+        """What is to be said of each cell, a structured array: see `lib.cells.table.table_of_cells`."""
+        if "cell" not in self.fields:
+            raise AttributeError(
+                "the grain has no cells: the key cells was none, or it has no map of two tilts"
+            )
+        return labels.table(self.fields, self.mask, self.axes_um, self.spacing_um, self.parameters.method)
 
     def save(self, path: str | Path) -> None:
         """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""
@@ -143,7 +154,8 @@ def write(path: Path, volume: Volume, crew: Crew = ALONE) -> None:
         vtk.attrs["Direction"] = np.eye(3).ravel()
         cells = vtk.create_group("CellData")
         for name in volume.fields:
-            _create_field(cells, name, volume.mask.shape, "f8")
+            kind = "i4" if volume.fields[name].dtype.kind == "i" else "f8"
+            _create_field(cells, name, volume.mask.shape, kind)
         _create_field(cells, "mask", volume.mask.shape, "u1")
         _create_field(cells, "rgb", (*volume.mask.shape, 3), "u1")
         cells["rgb"].attrs["rgb_center_deg"] = center

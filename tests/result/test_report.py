@@ -93,7 +93,8 @@ def test_a_quick_look_says_what_it_is(tmp_path, capsys):
     keys = {"method": "backprojection", "grain_dim": "auto", "grain_steps": "auto"}
     page = reconstructed(tmp_path, quality="quick", **keys)
     assert page.headings[1] == "A quick look"
-    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[3:])
+    lines = capsys.readouterr().out.splitlines()
+    printed = dict(line.split(maxsplit=1) for line in lines if " " in line)
     steps = [int(n) for n in printed["grain_steps"].strip("[]").split(",")]
     voxels = [int(n) for n in re.findall(r"\d+", printed["volume"])[:3]]
     assert all(2.5 < n / m < 3.5 for n, m in zip(steps, voxels, strict=True))
@@ -230,5 +231,5 @@ def test_the_page_is_written_before_any_file_is_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "write", fail)
     init = CASE.write(tmp_path, threshold=5, method="backprojection", grain_steps=[4, 4, 4])
     assert cli.recon3d([str(init), "--quiet"], SerialComm()) == 1
-    assert [(tmp_path / name).read_bytes() for name in files.RESULT_FILES] == [b"an older result"] * 3
+    assert {(tmp_path / name).read_bytes() for name in files.RESULT_FILES} == {b"an older result"}
     assert not list(tmp_path.glob(".*"))

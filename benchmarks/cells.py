@@ -1,0 +1,145 @@
+"""Cells found in grains of many cells and in bent ones: python -m benchmarks.cells.
+
+Scans of made-up grains, sampled by points (formulas of tests/phantoms.py): 7 x 7 tilts of 0.05 deg, 60
+omegas, 200 counts, 88 x 88 pixels, 56^3 voxels; from the array through mlem to cells. Grains of forty cells
+(Voronoi, with gradients inside), and bent grains without any.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from benchmarks.common import ROOT, table
+from lib import reconstruct
+from lib.result.labels import cell_field
+
+sys.path.insert(0, str(ROOT / "tests"))
+from tests import phantoms  # noqa: E402 - after its folder
+
+M, SIZE_UM, ROI, STEP = 8.0, 10.0, (88, 88), 0.05
+WIDTHS = (1.41 * STEP, 2.83 * STEP)
+Field = Callable[[np.ndarray], np.ndarray]
+
+
+def voronoi(n: int, seed: int = 0, spread: float = 0.1, gradient: float = 0.004) -> tuple[Field, Field]:
+    """Labels (n,) of points (n, 3) and their orientations (n, 2) in degrees, of n cells."""
+    rng = np.random.default_rng(seed)
+    seeds = rng.uniform(-4.2, 4.2, (200 * n, 3))
+    tree = cKDTree(seeds[phantoms.inside(seeds)][:n])
+    mean = rng.uniform(-spread, spread, (n, 2))
+    slope = rng.normal(size=(n, 2, 3))
+    slope *= gradient / np.linalg.norm(slope, axis=2, keepdims=True)
+
+    def label(r: np.ndarray) -> np.ndarray:
+        return tree.query(r)[1]
+
+    def orientation(r: np.ndarray) -> np.ndarray:
+        which = label(r)
+        return mean[which] + np.einsum("...ij,...j->...i", slope[which], r - tree.data[which])
+
+    return label, orientation
+
+
+def bent(kind: str) -> tuple[Field, Field]:
+    """A grain of one cell: turned evenly, like a bow, or in waves."""
+
+    def orientation(r: np.ndarray) -> np.ndarray:
+        x, y, z = np.moveaxis(r, -1, 0)
+        if kind == "evenly":
+            return np.stack([0.025 * x + 0.006 * z, 0.02 * y - 0.01 * x], axis=-1)
+        if kind == "bow":
+            return np.stack([0.008 * x**2 + 0.01 * z - 0.05, 0.02 * y + 0.003 * x * z], axis=-1)
+        return np.stack([0.08 * np.sin(0.8 * x + 0.2 * z), 0.06 * np.cos(0.7 * y)], axis=-1)
+
+    return lambda r: np.zeros(r.shape[:-1], int), orientation
+
+
+def make(
+    folder: Path, crystal: Field, frame: str = "sample", n_omega: int = 60, counts: float = 200.0, n: int = 56
+) -> Path:
+    """Write the array, its axes and the init file; returns the path of the latter."""
+    rng = np.random.default_rng(4)
+    points = rng.uniform(-SIZE_UM / 2, SIZE_UM / 2, (1_500_000, 3))
+    points = points[phantoms.inside(points)]
+    ab = crystal(points)
+    tilts, omega = STEP * (np.arange(7) - 3.0), 360.0 / n_omega * np.arange(n_omega)
+    expected = np.zeros((7, 7, n_omega, *ROI), dtype=np.float32)
+    for k, w in enumerate(np.radians(omega)):
+        place = (M / phantoms.M * p for p in phantoms.image_of("horizontal", points, w))
+        ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip(place, ROI, strict=True))
+        for i, j in np.ndindex(7, 7):
+            off = phantoms.deviations("horizontal", frame, np.array([tilts[i], tilts[j]]), ab, w)
+            exponent = sum((d / width) ** 2 for d, width in zip(off, WIDTHS, strict=True))
+            weight = np.exp(-4 * np.log(2) * exponent)
+            expected[i, j, k] = np.bincount(ix * ROI[1] + iy, weight, ROI[0] * ROI[1]).reshape(ROI)
+    array = rng.poisson(expected * (counts / np.percentile(expected.max(axis=(0, 1)), 99.5)))
+    array = array + rng.normal(0.0, 1.5, array.shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "dataarray.npy", np.clip(np.rint(array), 0, 65535).astype(np.uint16))
+    for name, axis in zip(("tilt1", "tilt2", "omega"), (tilts, tilts, omega), strict=True):
+        np.save(folder / f"{name}.npy", axis)
+    keys = {**phantoms.INIT, "M": M, "tilt_frame": frame, "path": folder, "grain_dim": [SIZE_UM] * 3}
+    lines = [f"{key} {value}" for key, value in keys.items()]
+    lines += ["grain_pos [0,0,0]", f"grain_steps [{n},{n},{n}]"]
+    (folder / "init.txt").write_text("\n".join(lines) + "\n")
+    return folder / "init.txt"
+
+
+def centres(n: int) -> np.ndarray:
+    """Centres (n, n, n, 3) of the voxels."""
+    axis = SIZE_UM / n * (np.arange(n) - (n - 1) / 2)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+
+
+def adjusted_rand_index(a: np.ndarray, b: np.ndarray) -> float:
+    """Agreement of two labellings (n,): 1 the same, 0 by chance (Hubert and Arabie 1985)."""
+    counts = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(counts, (a, b), 1)
+    pairs, rows, columns = ((t * (t - 1) / 2).sum() for t in (counts, counts.sum(1), counts.sum(0)))
+    by_chance, most = rows * columns / (a.size * (a.size - 1) / 2), (rows + columns) / 2
+    return 1.0 if most == by_chance else float((pairs - by_chance) / (most - by_chance))
+
+
+GRAINS: dict[str, tuple[tuple[Field, Field], str]] = {
+    "forty cells, tilts above omega": (voronoi(40), "sample"),
+    "forty cells, tilts in the lab": (voronoi(40), "lab"),
+    "others": (voronoi(40, seed=1), "sample"),
+    "others, bent more": (voronoi(40, seed=2, spread=0.09, gradient=0.007), "lab"),
+    "eight cells": (voronoi(8, seed=6, spread=0.08, gradient=0.01), "sample"),
+    "bent evenly": (bent("evenly"), "sample"),
+    "bent like a bow": (bent("bow"), "lab"),
+    "bent in waves": (bent("waves"), "sample"),
+}
+
+
+def row(name: str, folder: Path) -> list[str]:
+    """One grain."""
+    (label, crystal), frame = GRAINS[name]
+    grain = reconstruct(str(make(folder, crystal, frame)))
+    places = centres(len(grain.mask))
+    inside = phantoms.inside(places)
+    true = np.where(inside, label(places) + 1, 0)
+    both = inside & grain.mask
+    started = time.process_time()
+    cell_field(grain.fields, grain.mask, "mlem")
+    seconds = time.process_time() - started
+    index = adjusted_rand_index(true[both], grain.cell[both])
+    return [name, str(np.unique(true[both]).size), str(grain.cell.max()), f"{index:.3f}", f"{seconds:.2f}"]
+
+
+def main(arguments: list[str]) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [row(name, Path(folder)) for name in GRAINS]
+    return table(["grain", "cells", "found", "adjusted Rand index", "CPU s"], rows)
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1:]))

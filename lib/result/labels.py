@@ -1,0 +1,64 @@
+"""The cells of a result: the field `cell` and the table cells.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cells.find import find_cells
+from ..cells.table import table_of_cells
+
+Array = NDArray[np.float64]
+Fields = Mapping[str, NDArray[Any]]
+Mask = NDArray[np.bool_]
+
+CELL_FILES = ("cells.csv",)
+_TILTS, _ERRORS = ("tilt1", "tilt2"), ("tilt1_std", "tilt2_std")
+
+
+def cell_field(fields: Fields, mask: Mask, method: str) -> dict[str, NDArray[Any]]:
+    """The field `cell` of a result of that method, from the fields (n_x, n_y, n_z) that it has."""
+    errors = None if _errors(fields, method) is None else np.hypot(*(fields[name] for name in _ERRORS))
+    tilt1, tilt2 = (fields[name] for name in _TILTS)
+    return {"cell": find_cells(tilt1, tilt2, errors, mask)}
+
+
+def table(
+    fields: Fields, mask: Mask, axes_um: tuple[Array, Array, Array], spacing_um: Array, method: str
+) -> NDArray[Any]:
+    """The cells of a result with the field `cell`, see `table_of_cells`."""
+    tilt1, tilt2 = (fields[name] for name in _TILTS)
+    errors = _errors(fields, method)
+    return table_of_cells(fields["cell"], mask, axes_um, spacing_um, (tilt1, tilt2), errors)
+
+
+def write_table(path: Path, rows: NDArray[Any]) -> None:
+    """Write a structured array as CSV (not atomic: give a temporary name and rename)."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(rows.dtype.names or ())
+        for row in rows.tolist():
+            writer.writerow([f"{v:.6g}" if isinstance(v, float) else int(v) for v in row])
+
+
+def summary(rows: NDArray[Any]) -> str:
+    """The cells in a line."""
+    if not rows.size:
+        return "none"
+    sizes = f"{np.median(rows['diameter_um']):.3g} um"
+    if rows.size == 1:
+        return f"1, of {sizes}, orientations spread by {rows['spread_deg'][0]:.2g} deg (rms)"
+    spread = f"orientations in each spread by {np.median(rows['spread_deg']):.2g} deg (rms)"
+    return f"{rows.size}, of {sizes} (median of the equivalent diameters), {spread}"
+
+
+def _errors(fields: Fields, method: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The errors of both tilts, where the method tells them; others give the width of a voxel's map."""
+    if method != "mlem" or not set(_ERRORS) <= set(fields):
+        return None
+    return fields[_ERRORS[0]], fields[_ERRORS[1]]
