@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..cells.boundaries import table_of_boundaries
 from ..errors import Recon3DError
 from ..initfile.parse import read_initfile
 from ..parallel.claim import claimed
 from ..parallel.communicator import SerialComm
 from . import volume
 from .labels import CELL_FILES, cell_field, summary, write_table
+from .polydata import write_surface
+
+
+def write_beside(grain: volume.Volume, paths: Mapping[str, Path]) -> None:
+    """Write what CELL_FILES names (not atomic: give temporary paths by name and rename)."""
+    found = grain.surface()
+    cells = grain.cells
+    boundaries = table_of_boundaries(found, cells)
+    write_table(paths["cells.csv"], cells)
+    write_table(paths["boundaries.csv"], boundaries)
+    write_surface(paths["boundaries.vtp"], found, boundaries)
 
 
 def run(source: Path) -> list[str]:
@@ -26,15 +39,15 @@ def run(source: Path) -> list[str]:
     grain = replace(
         grain, fields={**grain.fields, **cell_field(grain.fields, grain.mask, grain.parameters.method)}
     )
-    paths = [source, *(source.with_name(name) for name in CELL_FILES)]
-    parts = [path.with_name(f".{path.name}.part") for path in paths]
+    names = (source.name, *CELL_FILES)
+    parts = {name: source.with_name(f".{name}.part") for name in names}
     with claimed(source, SerialComm()):
         try:
-            volume.write(parts[0], grain)
-            write_table(parts[1], grain.cells)
-            for part, path in zip(parts, paths, strict=True):
-                part.replace(path)
+            volume.write(parts[source.name], grain)
+            write_beside(grain, parts)
+            for name, part in parts.items():
+                part.replace(source.with_name(name))
         finally:
-            for part in parts:
+            for part in parts.values():
                 part.unlink(missing_ok=True)
-    return [*map(str, paths), f"cells        {summary(grain.cells)}"]
+    return [*(str(source.with_name(name)) for name in names), f"cells        {summary(grain.cells)}"]

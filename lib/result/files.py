@@ -19,7 +19,7 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from .derived import misorientation
-from .labels import CELL_FILES, cell_field, write_table
+from .labels import CELL_FILES, cell_field
 
 if TYPE_CHECKING:
     from .volume import Volume
@@ -60,7 +60,7 @@ def write(
     report: bool = True,
 ) -> None:
     """Write all files under temporary names, then rename them. lines sum the result up, for the report."""
-    from . import volume  # rank 0 alone needs HDF5 and matplotlib
+    from . import add_cells, volume  # rank 0 alone needs HDF5 and matplotlib
 
     folder = setting.params.folder
     names = result_files(setting, report=report)
@@ -71,7 +71,7 @@ def write(
             grain = describe(setting, result, checks, crew)
             volume.write(temporary["grain.vtkhdf"], grain, crew)
             if has_cells(setting):
-                write_table(temporary["cells.csv"], grain.cells)
+                add_cells.write_beside(grain, temporary)
             if report:
                 from . import report as page
 

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Fields = Mapping[str, NDArray[Any]]
 Mask = NDArray[np.bool_]
 
-CELL_FILES = ("cells.csv",)
+CELL_FILES = ("cells.csv", "boundaries.csv", "boundaries.vtp")
 _TILTS, _ERRORS = ("tilt1", "tilt2"), ("tilt1_std", "tilt2_std")
 
 

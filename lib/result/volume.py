@@ -16,6 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cells.boundaries import table_of_boundaries
+from ..cells.surfaces import Surface
+from ..cells.surfaces import surface as cell_surface
 from ..errors import Recon3DError
 from ..frames.hdf5_file import open_hdf5
 from ..initfile.parameters import KEYS, Parameters
@@ -32,6 +35,7 @@ Array = NDArray[np.float64]
 
 _VTKHDF_VERSION = (1, 0)  # what ImageData needs; VTK reads its cells since 9.3
 _VOXELS_AT_ONCE = 2 << 20  # of a field, 16 MB, which one rank compresses
+_NO_CELLS = "the grain has no cells: the key cells was none, or it has no map of two tilts"
 FIELD_NOTES = {
     "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
     "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),
@@ -90,10 +94,19 @@ class Volume:
     def cells(self) -> NDArray[Any]:
         """What is to be said of each cell, a structured array: see `lib.cells.table.table_of_cells`."""
         if "cell" not in self.fields:
-            raise AttributeError(
-                "the grain has no cells: the key cells was none, or it has no map of two tilts"
-            )
+            raise AttributeError(_NO_CELLS)
         return labels.table(self.fields, self.mask, self.axes_um, self.spacing_um, self.parameters.method)
+
+    @property
+    def boundaries(self) -> NDArray[Any]:
+        """What is to be said of each wall between two cells: see `lib.cells.boundaries`."""
+        return table_of_boundaries(self.surface(), self.cells)
+
+    def surface(self) -> Surface:
+        """The smooth surface of all cells in um: see `lib.cells.surfaces`."""
+        if "cell" not in self.fields:
+            raise AttributeError(_NO_CELLS)
+        return cell_surface(self.fields["cell"], self.origin_um, self.spacing_um)
 
     def save(self, path: str | Path) -> None:
         """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""

@@ -8,9 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from lib import cli, load
 from lib.parallel.communicator import SerialComm
+from lib.result.labels import CELL_FILES
 from tests import phantoms
 from tests.running import error_line
 
@@ -57,6 +60,41 @@ def test_the_table_says_what_the_file_says(result):
             assert float(row[name]) == pytest.approx(float(cell[name]), rel=1e-5)
 
 
+def test_vtk_reads_the_surfaces(result):
+    """Polygons with their cells; all of it within the volume."""
+    grain = load(result / "grain.vtkhdf")
+    reader = vtkXMLPolyDataReader()
+    assert reader.CanReadFile(str(result / "boundaries.vtp"))
+    reader.SetFileName(str(result / "boundaries.vtp"))
+    reader.Update()
+    found, surface = reader.GetOutput(), grain.surface()
+    np.testing.assert_allclose(vtk_to_numpy(found.GetPoints().GetData()), surface.points_um, atol=1e-5)
+    data = {name: vtk_to_numpy(found.GetCellData().GetArray(name)) for name in ("cell_1", "cell_2")}
+    np.testing.assert_array_equal(np.stack([*data.values()], axis=1), surface.between)
+    polygon = vtk_to_numpy(found.GetPolys().GetConnectivityArray()).reshape(-1, 4)
+    np.testing.assert_array_equal(polygon, surface.corners)
+    turned = vtk_to_numpy(found.GetCellData().GetArray("misorientation_deg"))
+    row = grain.boundaries[0]
+    of_row = (data["cell_1"] == row["cell_1"]) & (data["cell_2"] == row["cell_2"])
+    np.testing.assert_allclose(turned[of_row], row["misorientation_deg"], rtol=1e-6)
+    assert np.isnan(turned[data["cell_2"] == 0]).all()
+
+
+def test_walls_of_four_subgrains(result):
+    """Each meets the two beside it in planes, and the angle is that between their orientations."""
+    grain = load(result / "grain.vtkhdf")
+    tilts = np.stack([grain.cells["tilt1_deg"], grain.cells["tilt2_deg"]], axis=1)
+    large = grain.boundaries[grain.boundaries["area_um2"] > 4.0]
+    assert len(large) == 4
+    for row in large:
+        apart = np.linalg.norm(tilts[row["cell_2"] - 1] - tilts[row["cell_1"] - 1])
+        assert row["misorientation_deg"] == pytest.approx(apart)
+        normal = np.array([row[f"normal_{axis}"] for axis in "xyz"])
+        planes = np.array([[1, 0, -0.3], [0.2, 0, 1]]) / np.sqrt([[1.09], [1.04]])
+        assert np.abs(planes @ normal).max() > np.cos(np.radians(6))
+        assert row["normal_spread_deg"] < 25
+
+
 @pytest.mark.parametrize("ranks", (2, 3))
 def test_the_same_on_any_number_of_ranks(ranks, case, result, run, tmp_path):
     init = case.write(tmp_path, **KEYS)
@@ -79,12 +117,13 @@ def test_none_and_later_by_the_command(case, result, tmp_path, capsys):
     for source in (init, tmp_path / "grain.vtkhdf"):
         assert cli.cells([str(source)], SerialComm()) == 0
         printed = capsys.readouterr().out.splitlines()
-        assert printed[:2] == [str(tmp_path / name) for name in ("grain.vtkhdf", "cells.csv")]
-        assert printed[2].startswith("cells        4, of ")
+        assert printed[:-1] == [str(tmp_path / name) for name in ("grain.vtkhdf", *CELL_FILES)]
+        assert printed[-1].startswith("cells        4, of ")
         again = load(tmp_path / "grain.vtkhdf")
         np.testing.assert_array_equal(again.cell, load(result / "grain.vtkhdf").cell)
         np.testing.assert_array_equal(again.tilt1, grain.tilt1)
-        assert (tmp_path / "cells.csv").read_text() == (result / "cells.csv").read_text()
+        for name in CELL_FILES:
+            assert (tmp_path / name).read_bytes() == (result / name).read_bytes()
 
 
 def test_scans_of_strain_have_no_cells(run, tmp_path):

@@ -146,7 +146,14 @@ def test_the_bytes_do_not_depend_on_the_number_of_ranks(written) -> None:
     """All but the time of writing, which has the same length."""
     contents = []
     for _, folder in written.values():
-        names = ["cells.csv", "grain.vtkhdf", "grain_ang.npy", "report.html"]
+        names = [
+            "boundaries.csv",
+            "boundaries.vtp",
+            "cells.csv",
+            "grain.vtkhdf",
+            "grain_ang.npy",
+            "report.html",
+        ]
         assert sorted(p.name for p in folder.iterdir()) == names
         grain = (folder / "grain.vtkhdf").read_bytes()
         bare = re.sub(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", b"", grain)
