@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lib.checks import projections
-from lib.mlem import standstill
+from lib.mlem import counting, standstill
 from lib.result import derived, volume
 from lib.result.compression import chunk_sides
 from lib.scan import hull, look
@@ -33,6 +33,7 @@ def largest_buffers(
     cell = max(standstill.CELL_VOXELS, math.ceil((n_voxels / standstill.MOST_CELLS) ** (1 / 3)))
     n_cells = math.prod(-(-n // cell) for n in voxels)
     omegas = max(n_ranks, hull._BITS_AT_ONCE // bits)
+    most = counting._MOST_VALUES + n_pixels
     return {
         "reconstruction._prepare_on_all": max(4 * n_pixels, 64 * n_omega, n_omega * n_pairs),
         "hull.add": -(-min(n_omega, omegas) // n_ranks) * (bits + 64 * sum(image)),
@@ -43,6 +44,7 @@ def largest_buffers(
         "projections.each": max(4 * n_pixels, 72 * n_omega),
         "look.look": 4 * -(-n_omega // n_ranks) * min(n_pixels, look._MOST_PIXELS**2),
         "overlaps.total": 40 * n_cells,
+        "counting.with_noise": max(4 * min(n_pixels * n_pairs, most), 8 * n_pixels),
         "overlaps._shared_rows": n_omega * max(bits + 1, 16),
         "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,
         "volume._fill": slab,

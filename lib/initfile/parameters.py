@@ -208,6 +208,13 @@ class Parameters(SimulationKeys):
         unit="counts",
         default=None,
     )
+    gain: float | None = key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.positive),
+        "counts of the array that a photon makes (the variance of light over its mean); auto: from the scan",
+        unit="counts",
+        default=None,
+    )
     binarize: bool = key(
         _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )
@@ -318,7 +325,7 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 _AUTO = (
-    "rock_width roll_width strain_width subsets memory threshold background "
+    "rock_width roll_width strain_width subsets memory threshold background gain "
     "scan tilt_frame tilt_zero strain_zero sim_grain grain_pos grain_dim grain_steps"
 )
 AUTO_KEYS = tuple(_AUTO.split())

@@ -108,7 +108,7 @@ class Model:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""
         total = n_counts = 0.0
         for view in self.views:
-            noise = np.float32(self.dark.variance)
+            noise = np.float32(self.dark.in_photons)
             light = self.project(view, maps)[0][:, view.measured]
             expected = np.maximum(self.dark.stored(light) + noise, _FAINTEST)
             counts = np.maximum(view.counts()[:, view.measured] + noise, 0.0)
@@ -173,10 +173,11 @@ def maximise(
 ) -> tuple[Maps, list[float]]:
     """Improve the maps; returns them and the misfit of every iteration.
 
-    An iteration goes through the views of `iteration_of`. The misfit is chi-square per measured value where a
-    count or more is expected, as met on the way. The iterations end early when the answer that `watch` sees
-    stands still, but not before every view has had its part. `report` is called after every subset with the
-    number of views done. After each iteration orientations that hold next to nothing are given up.
+    An iteration goes through the views of `iteration_of`. The misfit is chi-square per measured value where
+    the grain is expected to give light, as met on the way. The iterations end early when the answer that
+    `watch` sees stands still, but not before every view has had its part. `report` is called after every
+    subset with the number of views done. After each iteration orientations that hold next to nothing are
+    given up.
     """
     misfits: list[float] = []
     for iteration in range(iterations):
@@ -185,7 +186,7 @@ def maximise(
             squares += _update(model, indices, maps, exchange)
             report(len(indices), misfits[-1] if misfits else np.nan)
         chi_square, n_values = exchange.total(squares)
-        misfits.append(float(chi_square / max(n_values, 1.0)))
+        misfits.append(float(chi_square / max(n_values, 1.0)) / model.dark.gain)
         stands = watch is not None and watch.stands(exchange.total(watch.moved(maps)))
         if stands and iteration + 1 >= iterations_for_all(n_subsets):
             break

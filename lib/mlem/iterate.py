@@ -22,6 +22,7 @@ from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.memory import check_memory, fits_on_every_node
 from ..parallel.partition import block
 from ..parallel.progress import Progress
+from ..physics.noise import Dark
 from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection.footprint import where_it_falls
 from ..projection.projector import Projector
@@ -33,6 +34,7 @@ from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
 from ..scan.store import ARRAY
 from . import expectation, shape
+from .counting import N_VIEWS, with_noise
 from .expectation import Model, View
 from .maps import Maps, n_padded
 from .overlaps import RankExchange, fetch_halo
@@ -59,12 +61,16 @@ class Outcome:
     misfits: list[float]
     counts_per_density: float
     hull_share: float
+    gain: float
+    dark_noise_counts: float
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result."""
         return {
             "n_iterations": len(self.misfits),
             "misfit": self.misfits,
+            "gain": self.gain,
+            "dark_noise_counts": self.dark_noise_counts,
             "hull_share": self.hull_share,
             "resolution_found": self.sure,
             **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
@@ -99,7 +105,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
         refinement = refinement_for(measurement, resolution)
-        maps, misfits = _iterate(setting, model, voxels, resolution, refinement, exchange, comm, quiet)
+        maps, misfits, noise = _iterate(setting, model, voxels, resolution, refinement, exchange, comm, quiet)
     readings = _read(measurement, projector, hull, shares, voxels, maps, refinement, comm)
     model = replace(model, views=model.views[:1])
     del maps, exchange  # with the counts of all pixels, before the volumes need room
@@ -117,6 +123,8 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         misfits,
         float(np.mean(response.seen)),
         hull.total / projector.volume.n_voxels,
+        noise.gain,
+        math.sqrt(noise.variance / (measurement.n_summed * math.prod(measurement.scan.bins))),
     )
     fields = finish(measurement, *found, outcome) | {"completeness": complete}
     return Result(fields, found[1], outcome.facts())
@@ -226,8 +234,11 @@ def _iterate(
     exchange: RankExchange,
     comm: Comm,
     quiet: bool,
-) -> tuple[Maps, list[float]]:
-    """One iteration with the orientations of the scan, which leaves few per voxel; then on the finer grid."""
+) -> tuple[Maps, list[float], Dark]:
+    """One iteration with the orientations of the scan, which leaves few per voxel; then on the finer grid.
+
+    Returns the maps, the misfits of the latter and what the former showed of the noise.
+    """
     measurement, iterations = setting.measurement, setting.params.iterations
     n_subsets = setting.params.subsets or max(1, round(len(model.views) / expectation.OMEGAS_PER_SUBSET))
     first = sorted(chain(*expectation.iteration_of(len(model.views), n_subsets, 0)))
@@ -242,13 +253,15 @@ def _iterate(
         start = replace(rough, views=[rough.views[k] for k in first])
         maps = expectation.constant(start, grid.n_pairs, exchange)
         maps, _ = expectation.maximise(rough, maps, 1, n_subsets, exchange, advance)
+        some = first[:: -(-len(first) // N_VIEWS)]
+        model = replace(model, dark=with_noise(rough, maps, some, setting.params.gain, exchange, comm))
         with threadpool_limits(1):  # ranks that share cores must not spin on them
             maps = maps.refined(grid, finer, expectation.NOTHING)
         fine = _with_response(measurement, model, refinement, resolution)
         watch = _watch(setting.projector, voxels, finer)
         maps, misfits = expectation.maximise(fine, maps, iterations, n_subsets, exchange, advance, watch)
         progress.finish()
-    return maps, misfits
+    return maps, misfits, model.dark
 
 
 def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid) -> Watch:

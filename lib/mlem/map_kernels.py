@@ -180,12 +180,12 @@ def respond_voxels_back(image, block_first, column, turned, first, run, values):
 def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[no-untyped-def]
     """Turn what the model expects (n_rows, n_scanned) into counts / expected, in place.
 
-    dark is that of `physics.noise.Dark.for_kernel`; its variance is added to both sides. Returns chi-square
-    and the number of values in it: those of owned pixels where `measured` is 1, not 0, and a count or more is
-    expected. Counts that are NaN, not known, are taken as expected. Without branches, so that it compiles to
-    vector instructions.
+    dark is that of `physics.noise.Dark.for_kernel`; its variance, in photons, is added to both sides.
+    Returns chi-square for a gain of 1 and the number of values in it: those of owned pixels where `measured`
+    is 1, not 0, and the least light or more is expected. Counts that are NaN, not known, are taken as
+    expected. Without branches, so that it compiles to vector instructions.
     """
-    level, cut, noise = dark
+    level, cut, noise, least = dark
     chi_square, n_values = np.float64(0.0), np.float64(0.0)
     for r in range(expected.shape[0]):
         row, data, in_row, n_in_row = expected[r], counts[r], _ZERO, _ZERO
@@ -195,7 +195,7 @@ def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[
             count = np.float32(data[t])
             c = max(count + noise, _ZERO) if count == count else e  # noqa: PLR0124 - NaN is not
             ratio = c / e
-            counted = measured[t] if (e >= _ONE) & (count == count) else _ZERO  # noqa: PLR0124
+            counted = measured[t] if (row[t] >= least) & (count == count) else _ZERO  # noqa: PLR0124
             in_row += (c - e) * (ratio - _ONE) * counted
             n_in_row += counted
             row[t] = ratio

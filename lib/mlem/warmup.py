@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..parallel.communicator import SerialComm
 from ..projection.footprint import ONE_PIXEL, where_it_falls
 from ..scan import warmup
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from . import expectation, shape
+from .counting import with_noise
 from .expectation import Model, NoExchange, View
 from .maps import Maps
 from .resolution import REFINEMENT
@@ -41,6 +43,7 @@ def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: 
         response = BlockResponse.of(np.ones((measured.size, grid.n_pairs), dtype=np.float32))
         view = View(*place, pixels, lambda: counts, measured, response, cover, hit)
         model, maps = Model(xyz, [view]), Maps.full(1, grid.n_pairs, 1.0)
+        with_noise(model, maps, [0], None, NoExchange(), SerialComm())
         watch = Watch(grid, np.zeros(1, dtype=np.int64), 1)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange(), watch=watch)
         shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)

@@ -13,6 +13,7 @@ from .censored import mean_of
 
 Image = NDArray[np.float32]
 
+LEAST_SIGMA = 3.0  # of the noise, above which its cut at zero does not matter
 LIT_SIGMA = 4.0  # a dark pixel is taken for lit once in 30,000 times
 _CLIP_SIGMA = 3.0  # above it there is signal
 _CLIPPED_SECOND_MOMENT = 0.9733  # of a normal distribution cut off at 3 sigma
@@ -25,12 +26,14 @@ class Dark:
 
     level is what the light stands on: 0 where just the dark level was taken off, negative where more was.
     floor is the mean of what is stored of level 0: that of the upper half of the noise where it was cut at
-    zero, 0 where it was not. variance is that of the noise before the cut.
+    zero, 0 where it was not. variance is that of the noise before the cut. gain are the counts that a photon
+    makes: light of n counts has a variance of gain n.
     """
 
     level: float = 0.0
     floor: float = 0.0
     variance: float = 0.0
+    gain: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -44,16 +47,28 @@ class Dark:
 
     def times(self, n: int) -> Dark:
         """Of the sum of n values."""
-        return Dark(n * self.level, n * self.floor, n * self.variance)
+        return Dark(n * self.level, n * self.floor, n * self.variance, self.gain)
 
     def stored(self, light: Image) -> Image:
         """What is stored of some light, in the mean: a hyperbola close to `censored.mean_of`."""
         x = light + np.float32(self.level)
         return np.asarray(0.5 * (x + np.sqrt(x * x + np.float32(4.0 * self.floor**2))), dtype=np.float32)
 
-    def for_kernel(self) -> tuple[np.float32, np.float32, np.float32]:
-        """Level, twice the floor and variance, as `mlem.map_kernels.compare` takes them."""
-        return np.float32(self.level), np.float32(2.0 * self.floor), np.float32(self.variance)
+    @property
+    def least_light(self) -> float:
+        """Counts of light from which on a pixel is lit: a photon, and well above what the noise is cut at."""
+        return max(self.gain, LEAST_SIGMA * math.sqrt(self.variance)) - min(self.level, 0.0)
+
+    @property
+    def in_photons(self) -> float:
+        """Counts of light whose own variance is that of the dark values."""
+        return self.variance / self.gain
+
+    def for_kernel(self) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+        """Level, twice the floor, `in_photons`, `least_light`, as `mlem.map_kernels.compare` takes them."""
+        numbers = self.level, 2.0 * self.floor, self.in_photons, self.least_light
+        level, cut, noise, least = map(np.float32, numbers)
+        return level, cut, noise, least
 
 
 def dark_sigma(values: NDArray[Any]) -> float:

@@ -66,16 +66,14 @@ def test_unknown_counts_are_taken_as_expected() -> None:
     counts = rng.poisson(expected).astype(np.float32)
     unknown = rng.random(expected.shape) < 0.2
     measured, owned = np.ones(7, np.float32), np.ones(20, np.bool_)
-    level, floor, variance = (np.float32(v) for v in (0.5, 0.0, 1.0))
+    dark = tuple(np.float32(v) for v in (0.5, 0.0, 1.0, 1.0))  # level, cut, noise, least light
     found = []
     for values in (counts, np.where(unknown, np.nan, counts).astype(np.float32)):
         ratio = expected.copy()
         found.append(
             (
                 ratio,
-                *map_kernels.compare(
-                    ratio, values, measured, owned, (level, floor, variance), np.float32(1e-6)
-                ),
+                *map_kernels.compare(ratio, values, measured, owned, dark, np.float32(1e-6)),
             )
         )
     (whole, chi_whole, n_whole), (ratio, chi, n) = found
