@@ -18,10 +18,10 @@ from .steps import Labels, Steps
 Array = NDArray[np.float64]
 
 _LIMIT = 4.0  # standard errors of the noise: there are many walls
-_SHARED = 1.2  # stated errors: neighbours have some of theirs in common
-_BENT = 0.5  # of the bend beside a wall, which a bend may differ by from the one that slopes tell
+_SHARED = 0.8  # stated errors: neighbours have some of theirs in common
+_BENT = 0.33  # of the bend beside a wall, which a bend may differ by from the one that slopes tell
 _ALIKE = 9.0  # neighbouring faces whose noise is one: the map is smooth over about three voxels
-_NECK = 0.5  # of the side of the smaller region, squared: what touches less is not joined by it
+_NECK = 0.75  # of a face of the smaller region, taken as a cube: what touches less is not joined by it
 
 
 class Walls(NamedTuple):
