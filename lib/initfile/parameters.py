@@ -257,6 +257,12 @@ class Parameters(SimulationKeys):
         "geometry of the mean tilt for all tilts, or of each tilt pair (slower)",
         default="mean",
     )
+    errors: str = key(
+        _RECONSTRUCTION,
+        readers.choice("selftest", "halves", "both", "none"),
+        "of mlem: from frames simulated from the result, from halves of the omegas, or both",
+        default="selftest",
+    )
     omega_sign: int = key(
         _RECONSTRUCTION, readers.integer, "1, or -1 where the motor turns left-handed", default=1
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -27,59 +27,32 @@ from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
 from ..projection.footprint import where_it_falls
 from ..projection.projector import Projector
 from ..scan.bands import Bands
-from ..scan.gather import NOTHING, Result, gather_completeness, gather_field
+from ..scan.gather import NOTHING, Result, gather_completeness, gather_field, scatter_field
 from ..scan.hull import Hull, find_hull
 from ..scan.look import lit_sums
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, find_dark
 from ..scan.store import ARRAY
-from . import expectation, shape
+from . import expectation
 from .counting import N_VIEWS, with_noise
-from .expectation import Model, View
+from .errors import Difference, Errors, Grain
+from .expectation import Exchange, Model, View
+from .halves import MapResolution
 from .maps import Maps, n_padded
-from .overlaps import RankExchange, fetch_halo
+from .outcome import Outcome, finish
+from .overlaps import RankExchange
+from .readings import gather as gather_readings
+from .readings import read as readings_of
 from .resolution import find_resolution, refinement_for
 from .response import BlockResponse
-from .shape import Readings
+from .selftest import PartOf, simulated_views, thinned
+from .simulated import Truth
 from .standstill import CELL_VOXELS, MOST_CELLS, Watch
-from .uncertainty import orientation_errors
 
 Array = NDArray[np.float64]
 
-READINGS = tuple(key.name for key in fields(Readings))
 _MOST_KEPT = 0.75  # of the voxels; an ellipsoid fills half of its box
 _FAINT = 0.05  # of what a bright pixel has; a ray so short is no voxel long
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What this method adds to the fields: for the report and the file."""
-
-    resolution: Resolution
-    sure: bool
-    width_keys: tuple[str, ...]
-    misfits: list[float]
-    counts_per_density: float
-    hull_share: float
-    gain: float
-    dark_noise_counts: float
-
-    def facts(self) -> dict[str, Any]:
-        """For the attributes of the result."""
-        return {
-            "n_iterations": len(self.misfits),
-            "misfit": self.misfits,
-            "gain": self.gain,
-            "dark_noise_counts": self.dark_noise_counts,
-            "hull_share": self.hull_share,
-            "resolution_found": self.sure,
-            **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
-        }
-
-    @property
-    def widths(self) -> dict[str, float]:
-        """The widths of the resolution by the names of their keys."""
-        return dict(zip(self.width_keys, (self.resolution.rocking, self.resolution.rolling), strict=False))
 
 
 def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
@@ -105,13 +78,24 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
         refinement = refinement_for(measurement, resolution)
+        work = Work(setting, hull, shares, voxels, resolution, refinement, comm)
         maps, misfits, noise = _iterate(setting, model, voxels, resolution, refinement, exchange, comm, quiet)
-    readings = _read(measurement, projector, hull, shares, voxels, maps, refinement, comm)
+        model = replace(model, dark=noise)
+        readings = work.read(maps)
+        del maps
+        found = gather_readings(projector, hull, readings, shares, comm)
+        grain = None
+        if found is not None:
+            density, mask, inside = found
+            tilts = np.stack([inside.tilt1, inside.tilt2], axis=1)
+            grain = Grain.of(density, mask, tilts, smooth=measurement.scan_type.of_strain)
+        work = replace(work, iterations=len(misfits))
+        half = work.apart(work.from_half(model, exchange), grain)
+        tested = work.self_test(model, exchange, grain)
     model = replace(model, views=model.views[:1])
-    del maps, exchange  # with the counts of all pixels, before the volumes need room
-    found = _gather(projector, hull, readings, shares, comm)
+    del exchange
     complete = gather_completeness(projector, hull, measurement.n_omega, comm)
-    if found is None or complete is None:
+    if found is None or complete is None or grain is None:
         return NOTHING
     whole = replace(model.views[0], measured=np.ones_like(model.views[0].measured))
     one_view = replace(model, views=[whole])
@@ -126,8 +110,82 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         noise.gain,
         math.sqrt(noise.variance / (measurement.n_summed * math.prod(measurement.scan.bins))),
     )
-    fields = finish(measurement, *found, outcome) | {"completeness": complete}
-    return Result(fields, found[1], outcome.facts())
+    errors = Errors.of(grain, tested, half)
+    fields = finish(measurement, grain, found[2], errors, outcome) | {"completeness": complete}
+    fine = MapResolution.of(grain, tested, half, projector.voxel_um)
+    facts = outcome.facts() | errors.facts() | ({} if fine is None else fine.facts())
+    return Result(fields, grain.mask, facts)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How this rank's voxels are reconstructed: from the scan, and once more to see how far that is right."""
+
+    setting: Setting
+    hull: Hull
+    shares: list[range]
+    voxels: NDArray[np.int64]
+    resolution: Resolution
+    refinement: int
+    comm: Comm
+    iterations: int = 0
+
+    def read(self, maps: Maps) -> Array:
+        """Readings (n_readings, n_voxels) of this rank's voxels. Collective."""
+        projector, measurement = self.setting.projector, self.setting.measurement
+        return readings_of(
+            measurement, projector, self.hull, self.shares, self.voxels, maps, self.refinement, self.comm
+        )
+
+    def from_half(self, model: Model, exchange: Exchange) -> Array | None:
+        """Readings of a reconstruction from every second omega, if the key `errors` asks. Collective."""
+        if self.setting.params.errors not in ("halves", "both"):
+            return None
+        return self._again(replace(model, views=model.views[::2]), exchange, range(0, len(model.views), 2))
+
+    def _again(self, model: Model, exchange: Exchange, chosen: range) -> Array:
+        """Readings of a reconstruction from the views of the chosen omegas, with as many iterations."""
+        measurement = self.setting.measurement.of_omegas(chosen)
+        params = replace(self.setting.params, iterations=self.iterations)
+        setting = replace(self.setting, measurement=measurement, params=params)
+        part = PartOf(exchange, chosen)
+        maps, *_ = _iterate(
+            setting, model, self.voxels, self.resolution, self.refinement, part, self.comm, quiet=True
+        )
+        return self.read(maps)
+
+    def apart(self, readings: Array | None, found: Grain | None, scale: float = 1.0) -> Difference | None:
+        """How far what was read in another reconstruction, so bright, is from what was found. Collective."""
+        if readings is None:
+            return None
+        density, tilt1, tilt2 = (
+            gather_field(self.setting.projector, self.hull, row, self.shares, self.comm)
+            for row in readings[:3]
+        )
+        if found is None or density is None or tilt1 is None or tilt2 is None:
+            return None
+        smooth = self.setting.measurement.scan_type.of_strain
+        return found.less(density / scale, (tilt1, tilt2), smooth=smooth)
+
+    def self_test(self, model: Model, exchange: Exchange, found: Grain | None) -> Difference | None:
+        """How far a reconstruction of the frames that the result would have given is from it. Collective.
+
+        found is the result on rank 0, and so is the answer; if the key `errors` asks.
+        """
+        if self.setting.params.errors not in ("selftest", "both"):
+            return None
+        measurement, projector = self.setting.measurement, self.setting.projector
+        fields = [None] * 3 if found is None else found.columns()
+        density, tilt1, tilt2 = (
+            scatter_field(projector, self.hull, field, self.shares, self.comm) for field in fields
+        )
+        mine = density > 0.0
+        truth = Truth(model.xyz_um[mine], np.stack([tilt1, tilt2], axis=1)[mine], density[mine])
+        limit = None if self.setting.params.memory is None else self.setting.params.memory * 1e9
+        chosen = thinned(model, math.prod(measurement.scanned_shape), limit, self.comm)
+        views = simulated_views(measurement, projector, self.resolution, model, truth, chosen, self.comm)
+        again = replace(model, views=views, dark=model.dark.times(chosen.step))
+        return self.apart(self._again(again, exchange, chosen), found, chosen.step)
 
 
 def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:
@@ -155,11 +213,15 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
     return views
 
 
+def _n_subsets(setting: Setting, n_views: int) -> int:
+    return setting.params.subsets or max(1, round(n_views / expectation.OMEGAS_PER_SUBSET))
+
+
 def _check_memory_of_maps(setting: Setting, views: list[View], n_voxels: int, comm: Comm) -> None:
     """Refuse what does not fit: maps and their corrections in the first pass, predictions of a subset."""
     n_states = n_padded(_grid(setting.measurement, 1).n_pairs)
     n_scanned = math.prod(setting.measurement.scanned_shape)
-    n_subsets = setting.params.subsets or max(1, round(len(views) / expectation.OMEGAS_PER_SUBSET))
+    n_subsets = _n_subsets(setting, len(views))
     n_pixels = [view.pixels.size for view in views]
     check_memory(
         comm,
@@ -231,7 +293,7 @@ def _iterate(
     voxels: NDArray[np.int64],
     resolution: Resolution,
     refinement: int,
-    exchange: RankExchange,
+    exchange: Exchange,
     comm: Comm,
     quiet: bool,
 ) -> tuple[Maps, list[float], Dark]:
@@ -240,7 +302,7 @@ def _iterate(
     Returns the maps, the misfits of the latter and what the former showed of the noise.
     """
     measurement, iterations = setting.measurement, setting.params.iterations
-    n_subsets = setting.params.subsets or max(1, round(len(model.views) / expectation.OMEGAS_PER_SUBSET))
+    n_subsets = _n_subsets(setting, len(model.views))
     first = sorted(chain(*expectation.iteration_of(len(model.views), n_subsets, 0)))
     show = comm.rank == 0 and not quiet
     with Progress("iterations", (1 + iterations) * len(first), "omegas", visible=show) as progress:
@@ -271,103 +333,3 @@ def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGri
     cells = tuple(-(-n // side) for n in shape)
     places = [place // side for place in np.unravel_index(voxels, shape)]
     return Watch(grid, np.ravel_multi_index(places, cells), math.prod(cells))
-
-
-def _read(
-    measurement: Measurement,
-    projector: Projector,
-    hull: Hull,
-    shares: list[range],
-    voxels: NDArray[np.int64],
-    maps: Maps,
-    refinement: int,
-    comm: Comm,
-) -> Array:
-    """READINGS (n_readings, n_voxels) of this rank's voxels, from its maps and its neighbours'."""
-    first, maps = fetch_halo(comm, maps, shares, hull.n_kept, shape.HALO)
-    around = hull.voxels(range(first, first + maps.n_voxels))
-    if not voxels.size:
-        return np.empty((len(READINGS), 0))
-    layered = projector.layered_shape
-    first_layer, last_layer = around[0] // hull.n_in_layer, around[-1] // hull.n_in_layer
-    index = np.full((last_layer - first_layer + 1, *layered[1:]), -1, dtype=np.int64)
-    index.reshape(-1)[around - first_layer * hull.n_in_layer] = np.arange(around.size)
-    ijk = np.stack(np.unravel_index(voxels - first_layer * hull.n_in_layer, index.shape), axis=1)
-    return np.stack(astuple(shape.read_maps(maps, index, ijk, _grid(measurement, refinement))))
-
-
-def _gather(
-    projector: Projector, hull: Hull, readings: Array, shares: list[range], comm: Comm
-) -> tuple[Array, NDArray[np.bool_], Readings] | None:
-    """Density and mask (n_x, n_y, n_z) on rank 0, and the readings inside the mask. Collective.
-
-    One reading after the other, so that rank 0 holds no more volumes than the result has.
-    """
-    density, mask = np.empty(0), np.empty(0, dtype=np.bool_)
-    inside: dict[str, Array] = {}
-    for name, mine in zip(READINGS, readings, strict=True):
-        volume = gather_field(projector, hull, mine, shares, comm)
-        if volume is None:
-            continue
-        if name == READINGS[0]:
-            density = np.nan_to_num(volume, copy=False)
-            mask = shape.grain_mask(density)
-        inside[name] = volume[mask]
-    return (density, mask, Readings(**inside)) if inside else None
-
-
-def finish(
-    measurement: Measurement,
-    density: Array,
-    mask: NDArray[np.bool_],
-    inside: Readings,
-    outcome: Outcome,
-) -> dict[str, Array]:
-    """The fields (n_x, n_y, n_z) from the density, and what was read inside the mask.
-
-    Outside of the mask there is no orientation. Intensity is the density in counts at one omega.
-    """
-    kind = measurement.scan_type
-    unsure: Array | float = 0.0
-    if kind.of_strain:
-        inside, unsure = _at_surface(inside, mask)
-    pull = kind.pull(outcome.resolution, measurement.usual_step_deg)
-    errors = orientation_errors(inside, mask, measurement.steps_deg, pull, one_for_two=kind.one_for_two)
-    found = {
-        **_tilts(measurement, inside, (np.hypot(errors[0], unsure), errors[1])),
-        "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
-    }
-    volume_of = {name: shape.as_field(values, mask) for name, values in found.items()}
-    volume_of["intensity"] = density * outcome.counts_per_density
-    return volume_of
-
-
-def _at_surface(inside: Readings, mask: NDArray[np.bool_]) -> tuple[Readings, Array]:
-    """Readings of a smooth unknown without what the average over neighbours does to it at the surface.
-
-    Returns how uncertain (n_voxels,) that leaves them, too: by half of what they are moved.
-    """
-    shift = shape.surface_shift(shape.as_field(inside.tilt1, mask), mask)[mask]
-    return replace(inside, tilt1=inside.tilt1 - shift), 0.5 * np.abs(shift)
-
-
-def _tilts(measurement: Measurement, inside: Readings, errors: tuple[Array, Array]) -> dict[str, Array]:
-    """Positions of the motors at which the voxels diffract, with errors; NaN where it is not known.
-
-    A motor that stood still in a scan of strain has its one position.
-    """
-    zero1, zero2 = measurement.tilt_zero_deg
-    fields = {"tilt1": inside.tilt1 + zero1, "tilt2": inside.tilt2 + zero2}
-    fields |= {"tilt1_std": errors[0], "tilt2_std": errors[1]}
-    if measurement.scan_type.unknown[1]:
-        with np.errstate(invalid="ignore"):
-            fields["tilt_correlation"] = inside.cov12 / np.sqrt(inside.var1 * inside.var2)
-        return fields
-    nothing = np.full(inside.tilt1.size, np.nan)
-    if not measurement.scan_type.of_strain:
-        return fields | {"tilt2": nothing, "tilt2_std": nothing}
-    moved = measurement.scan_type.two_theta_axis(measurement.scanned_shape)
-    arm, still = ("tilt1", "tilt2") if moved == 0 else ("tilt2", "tilt1")
-    stood = float((measurement.scan.tilt2_deg, measurement.scan.tilt1_deg)[moved][0])
-    fields = {arm: inside.tilt1 + measurement.tilt_zero_deg[moved], f"{arm}_std": errors[0]}
-    return fields | {still: np.full(nothing.size, stood), f"{still}_std": nothing}

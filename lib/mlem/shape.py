@@ -194,11 +194,21 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
     of it at the surface, whatever the counts. The value inside is the median of what surely belongs
     to the grain; the few stray voxels far above it do not matter.
     """
+    return density > half_density(density)
+
+
+def half_density(density: NDArray[np.float64]) -> float:
+    """Half of `full_density`; infinite where there is none."""
+    return _HALF * full_density(density) or np.inf
+
+
+def full_density(density: NDArray[np.float64]) -> float:
+    """The averaged density (any shape) inside the grain; zero without any."""
     positive = density[density > 0]
     if not positive.size:
-        return np.zeros(density.shape, dtype=bool)
+        return 0.0
     sure = positive[positive > _INSIDE * np.percentile(positive, 90)]
-    return density > _HALF * np.median(sure)
+    return float(np.median(sure))
 
 
 SECOND_PEAK = 0.35  # of the height of the main one, at which another counts

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..parallel.communicator import SerialComm
+from ..physics.noise import Dark
 from ..projection.footprint import ONE_PIXEL, where_it_falls
 from ..scan import warmup
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
-from . import expectation, shape
+from . import expectation, shape, simulated
 from .counting import with_noise
 from .expectation import Model, NoExchange, View
 from .maps import Maps
@@ -46,4 +48,18 @@ def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: 
         with_noise(model, maps, [0], None, NoExchange(), SerialComm())
         watch = Watch(grid, np.zeros(1, dtype=np.int64), 1)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange(), watch=watch)
+        if refinement == 1:
+            _simulate_one_voxel(measurement, model)
         shape.read_maps(maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid)
+
+
+def _simulate_one_voxel(measurement: Measurement, model: Model) -> None:
+    """The frames of a voxel, as the self-test makes them."""
+    grid = measurement.scan_type.grid(measurement.relative_axes_deg(), simulated.FINER)
+    truth = simulated.Truth(model.xyz_um, np.zeros((1, 2)), np.ones(1))
+    n_scanned = model.views[0].response.n_scanned
+    response = BlockResponse.of(np.ones((n_scanned, grid.n_pairs), dtype=np.float32))
+    view = replace(model.views[0], response=response)
+    maps = simulated.as_maps(truth, grid)
+    light = model.project(view, maps)[0]
+    simulated.add_noise(light, view.pixels, 0, Dark(), simulated.normal_numbers(n_scanned))

@@ -132,6 +132,12 @@ def _more_fields(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[F
     return views
 
 
+def _varies(values: Array) -> bool:
+    """Whether there are several values: a motor that stood still has one."""
+    known = values[np.isfinite(values)]
+    return bool(known.size and np.ptp(known) > 0.0)
+
+
 def fields_to_show(
     fields: Mapping[str, Array], mask: NDArray[np.bool_], *, mlem: bool, cutoff: float
 ) -> list[OrientationView | FieldView]:
@@ -146,7 +152,7 @@ def fields_to_show(
     )
     spread = "the error of" if mlem else "the spread of the voxel's tilt map along"
     views: list[OrientationView | FieldView] = [*_more_fields(fields, mask)]
-    if all(np.isfinite(fields[name]).any() for name in ("tilt1_std", "tilt2_std")):
+    if all(_varies(fields[name][mask]) for name in ("tilt1", "tilt2")):
         views.append(
             OrientationView(
                 "Orientation",
@@ -169,7 +175,8 @@ def fields_to_show(
         FieldView(
             "Misorientation",
             "Mean angle between the orientations of a voxel and its neighbours (KAM): lines are boundaries "
-            "within the grain, a fine grain all over is noise.",
+            "within the grain, a fine grain all over is noise. Rotations about the scattering vector are "
+            "not seen.",
             fields["kam"],
             "kam (deg)",
             "inferno",

@@ -111,7 +111,7 @@ def has_cells(setting: Setting) -> bool:
 
 def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALONE) -> Volume:
     """The result with its units and origin, ready to be written."""
-    from . import volume
+    from . import limits, volume
 
     params, (fields, mask, facts) = setting.params, result
     attributes = {
@@ -124,6 +124,7 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
         **facts,
         **checks.facts(),
         **_alignment_facts(setting),
+        **limits.facts(setting),
         "n_omega": int(setting.measurement.n_omega),
         "tilt1_motor": setting.measurement.scan.info.get("motors", {}).get("tilt1", "unknown"),
         "tilt2_motor": setting.measurement.scan.info.get("motors", {}).get("tilt2", "unknown"),
@@ -206,7 +207,12 @@ def summary(setting: Setting, result: Result, n_ranks: int, times: dict[str, flo
     else:
         lines.append(("volume", f"{voxels} voxels, lit above {setting.threshold:.3g} counts"))
         how = f"at completeness >= {params.completeness_cutoff:g}"
+    if "volume_error" in facts:
+        how += f", +- {100 * facts['volume_error']:.2g} %"
     lines.append(("grain", f"{n_grain} voxels, {n_grain * voxel_um3:.4g} um^3 {how}"))
+    if "map_resolution_um" in facts:
+        text = f"{facts['map_resolution_um']:.3g} um and {facts['map_resolution_deg']:.2g} deg"
+        lines.append(("map", f"resolution {text}, shape {facts['shape_resolution_um']:.3g} um"))
     if n_grain:
         known = [name for name in ("tilt1", "tilt2") if np.isfinite(fields[name][mask]).any()]
         spans = [np.percentile(fields[name][mask], [5, 50, 95]) for name in known]

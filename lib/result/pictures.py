@@ -6,7 +6,7 @@ Fields may be NaN anywhere, the grain empty and the volume a single layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
@@ -281,3 +281,17 @@ def _mark(plot: Axes, omega_deg: Array, values: Array, odd: Mask) -> None:
     """Cross out what the fit took no account of."""
     if (odd & np.isfinite(values)).any():
         plot.plot(omega_deg[odd], values[odd], "x", color=RED, markersize=7, label="left out of the fit")
+
+
+def draw_correlation(facts: Mapping[str, Any]) -> Figure:
+    """The correlation of two maps against the frequency of their details, of orientations and of shape."""
+    figure = Figure(figsize=(5.2, 3.2))
+    axes = figure.add_subplot()
+    for what, color in (("orientation", "#3b6ea5"), ("shape", "#d9822b")):
+        correlation = facts[f"correlation_of_{what}"]
+        axes.plot(facts["correlation_frequency_per_um"], correlation, color=color, label=what)
+    axes.axhline(facts["correlation_cutoff"], color="grey", linestyle="--", linewidth=0.8)
+    axes.set(xlabel="frequency (1/um)", ylabel="correlation", ylim=(-0.1, 1.05))
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    return figure

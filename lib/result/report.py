@@ -31,7 +31,7 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from ..version import __version__
-from . import pictures
+from . import limits, pictures
 from .fields import fields_to_show
 from .projection_pictures import draw_images, draw_omegas
 
@@ -90,6 +90,19 @@ def write(
                 lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
             )
         )
+    if "correlation_frequency_per_um" in facts:
+        sections.append(
+            _picture(
+                "Resolution of the map",
+                "How far two maps agree, detail by detail (Fourier shell correlation): of half of the omegas "
+                "each, or where these were not asked for, the result and what the self-test makes of it. "
+                "Details below the dashed line are not told by the data.",
+                partial(pictures.draw_correlation, facts),
+            )
+        )
+    sections.append(
+        _picture("What this scan cannot say", limits.words(setting), partial(limits.draw, setting))
+    )
     sections += _dark_level(setting.measurement)
     sections += _alignment(setting)
     sections += _geometries(checks.verdicts)

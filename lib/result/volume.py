@@ -45,7 +45,11 @@ FIELD_NOTES = {
     "intensity": ("counts", "mean over omega of the counts of all tilts at the voxel's pixel"),
     "tilt_correlation": ("", "correlation of tilt1 and tilt2 within the peak of the voxel"),
     "peaks": ("", "orientations with a peak of their own: 2 where a second one stands out"),
-    "kam": ("deg", "mean angle between the orientations of the voxel and of its neighbours in the grain"),
+    "kam": (
+        "deg",
+        "mean angle between the orientations of the voxel and of its neighbours in the grain; projected",
+    ),
+    "sure": ("", "how sure the voxel is to be inside the grain, 0 to 1"),
     "rocking_offset": ("deg", "constant part of the rocking angle: strain and motor zero together"),
     "rocking_offset_std": ("deg", "standard deviation of the constant part"),
     "rocking_omega0": ("deg", "omega at which the rocking angle is largest"),

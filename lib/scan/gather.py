@@ -81,6 +81,23 @@ def gather_field(
     return volume
 
 
+def scatter_field(
+    projector: Projector, hull: Hull, volume: Array | None, shares: list[range], comm: Comm
+) -> Array:
+    """The values (n_voxels,) of each rank from a field (n_x, n_y, n_z) of rank 0. Collective."""
+    if volume is None:
+        return receive_array(comm, np.empty(len(shares[comm.rank])), source=0)
+    kept = np.empty(hull.total)
+    start = 0
+    for layer, bits, n in zip(_by_layer(volume, projector), hull.kept, hull.n_kept.tolist(), strict=True):
+        here = np.unpackbits(bits, count=hull.n_in_layer).view(np.bool_)
+        kept[start : start + n] = layer[here.reshape(layer.shape)]
+        start += n
+    for rank in range(1, comm.size):
+        send_array(comm, kept[shares[rank].start : shares[rank].stop], dest=rank)
+    return kept[: len(shares[0])]
+
+
 def gather_completeness(projector: Projector, hull: Hull, n_omega: int, comm: Comm) -> Array | None:
     """The upper bound of completeness (n_x, n_y, n_z) that the first look knows, on rank 0. Collective."""
     counts = _gather_layers(projector, hull.counts, comm)

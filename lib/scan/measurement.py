@@ -59,6 +59,14 @@ class Measurement:
         """One for each of the scans that the measurement holds."""
         return [replace(self, scan_types=(kind,)) for kind in self.scan_types]
 
+    def of_omegas(self, chosen: range) -> Measurement:
+        """With some of the omegas in use, given by their numbers."""
+        index = np.array(chosen, dtype=np.int64)
+        turns = [self.turns[k] for k in chosen] if self.turns else []
+        return replace(
+            self, omega_index=self.omega_index[index], omega_rad=self.omega_rad[index], turns=turns
+        )
+
     @property
     def tilt_frame(self) -> str:
         """The frame in which the scanned tilts turn."""

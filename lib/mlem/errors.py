@@ -1,0 +1,144 @@
+"""How far orientations are off, from differences between reconstructions: self-test and halves.
+
+Local means over a cube of five voxels within the grain: what one voxel is off by chance, its neighbours are
+too. Means of absolute differences, which a few voxels at a boundary between two orientations do not rule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects, uniform_filter
+from scipy.special import ndtr
+
+from .shape import as_field, full_density, grain_mask, half_density, surface_shift
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+REACH = 5  # voxels, the side of the cube
+_NORMAL = math.sqrt(math.pi / 2.0)  # standard deviation over mean absolute deviation
+
+
+def local_error(difference: Array, mask: Mask) -> Array:
+    """Standard deviation (n_inside,) that differences (n_inside,) of the voxels of a mask tell."""
+    box = box_of(mask)
+    inside = mask[box]
+    known = np.isfinite(difference)
+    total = _averaged(as_field(np.where(known, np.abs(difference), 0.0), inside), inside)
+    share = _averaged(as_field(known.astype(np.float64), inside), inside)
+    return np.asarray(_NORMAL * total / np.maximum(share, 1.0 / (2 * REACH**3)))
+
+
+def _averaged(field: Array, inside: Mask) -> Array:
+    return np.asarray(uniform_filter(np.nan_to_num(field), REACH, mode="constant")[inside])
+
+
+def box_of(mask: Mask) -> tuple[slice, ...]:
+    """The smallest box around the mask; all of it where that is empty."""
+    boxes = find_objects(mask.view(np.int8))
+    return boxes[0] if boxes else (slice(None),) * mask.ndim
+
+
+@dataclass(frozen=True)
+class Grain:
+    """What a reconstruction found: density and mask (n_x, n_y, n_z), and both tilts (n_inside, 2) in degrees.
+
+    Relative to tilt_zero; where the maps were averaged at the surface of a smooth unknown, that is taken off,
+    and `moved` (n_inside,) says how much.
+    """
+
+    density: Array
+    mask: Mask
+    tilts: Array
+    moved: Array | float = 0.0
+
+    @classmethod
+    def of(cls, density: Array, mask: Mask, tilts: Array, *, smooth: bool) -> Grain:
+        """From the readings inside a mask; a smooth unknown is one of strain."""
+        if not smooth:
+            return cls(density, mask, tilts)
+        shift = surface_shift(as_field(tilts[:, 0], mask), mask)[mask]
+        return cls(density, mask, np.stack([tilts[:, 0] - shift, tilts[:, 1]], axis=1), shift)
+
+    @property
+    def full(self) -> float:
+        """The density of a voxel that is wholly inside."""
+        return full_density(self.density)
+
+    def columns(self) -> list[Array]:
+        """Density, alike everywhere inside and zero outside, and both tilts, as fields (n_x, n_y, n_z)."""
+        density = np.where(self.mask, self.full, 0.0)
+        return [density, *(as_field(values, self.mask) for values in self.tilts.T)]
+
+    def less(self, density: Array, tilts: tuple[Array, Array], *, smooth: bool) -> Difference:
+        """How far another reconstruction (fields n_x, n_y, n_z) is from this one."""
+        density = np.nan_to_num(density)
+        inside = np.stack([values[self.mask] for values in tilts], axis=1)
+        there = Grain.of(density, self.mask, inside, smooth=smooth)
+        n_here, n_there = int(self.mask.sum()), int(grain_mask(density).sum())
+        return Difference(
+            there.tilts - self.tilts, density - self.density, (n_there - n_here) / max(n_here, 1)
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One reconstruction less another: tilts (n_inside, 2), density (n_x, n_y, n_z), volume as a share."""
+
+    tilts: Array
+    density: Array
+    volume: float
+
+
+def sureness(density: Array, half: float, difference: Array) -> Array:
+    """How sure a voxel (n_x, n_y, n_z) is to be inside, 0 to 1: its density beside half of the full.
+
+    difference is that of the densities between the self-test and the result.
+    """
+    known = np.isfinite(difference)
+    size = uniform_filter(np.where(known, np.abs(difference), 0.0), REACH, mode="constant")
+    share = uniform_filter(known.astype(np.float64), REACH, mode="constant")
+    error = _NORMAL * size / np.maximum(share, 1.0 / (2 * REACH**3))
+    sure = ndtr((density - half) / np.maximum(error, 1e-6 * max(half, 1e-30)))
+    return np.asarray(np.where(density > 0.0, sure, 0.0))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What a result says of its own errors: of both tilts (n_inside, 2) in degrees, NaN where not asked for.
+
+    sure (n_x, n_y, n_z) is how sure a voxel is to be inside, volume the relative error of the grain's volume.
+    """
+
+    tilts: Array
+    sure: Array | None = None
+    volume: float = math.nan
+
+    @classmethod
+    def of(cls, grain: Grain, tested: Difference | None, half: Difference | None) -> Errors:
+        """From the self-test, or where the data disagree by more than that, from the two halves.
+
+        Half of the difference of the halves is that of one of them to the whole.
+        """
+        differences = [found for found in (tested, half) if found is not None]
+        if not differences:
+            return cls(np.full(grain.tilts.shape, np.nan))
+        tilts = np.stack(
+            [
+                np.max([local_error(found.tilts[:, i], grain.mask) for found in differences], axis=0)
+                for i in range(2)
+            ],
+            axis=1,
+        )
+        tilts[:, 0] = np.hypot(tilts[:, 0], 0.5 * np.abs(grain.moved))
+        sure = sureness(grain.density, half_density(grain.density), differences[0].density)
+        volume = max(abs(found.volume) for found in differences)
+        return cls(tilts, sure, volume)
+
+    def facts(self) -> dict[str, float]:
+        """For the attributes of the result."""
+        return {} if math.isnan(self.volume) else {"volume_error": self.volume}

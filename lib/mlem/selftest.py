@@ -1,0 +1,132 @@
+"""What the method makes of frames whose truth is known: those that the result itself would have given.
+
+A parametric bootstrap. The result is taken for the truth, its frames are made with the resolution that was
+found and the noise of the counts, and reconstructed as those of the scan were: what comes out differs from
+the result as the result differs from the grain, as far as method and noise go. Where there are many omegas,
+some in a row are made as one with all their light, so that the test costs no more than a small scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.memory import fits_on_every_node
+from ..physics.tilts import BLUR_STEPS, Resolution
+from ..projection.footprint import where_it_falls
+from ..projection.projector import Projector
+from ..scan.measurement import Measurement
+from .expectation import Exchange, Model, View
+from .maps import Maps
+from .overlaps import RankExchange
+from .response import BlockResponse, Image
+from .simulated import FINER, Truth, add_noise, as_maps, box_widths_px, normal_numbers
+
+Array = NDArray[np.float64]
+
+_OMEGAS = 60  # of the test at least, if the scan has so many
+_VOXELS_AT_ONCE = 20_000  # whose light is worked out at once
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """The `Exchange` of some of the views, given by their numbers."""
+
+    whole: Exchange
+    numbers: Sequence[int]
+
+    def add_overlaps(self, indices: list[int], predictions: Sequence[Image]) -> None:
+        """See `expectation.Exchange`."""
+        self.whole.add_overlaps([self.numbers[k] for k in indices], predictions)
+
+    def total(self, values: Array) -> Array:
+        """See `expectation.Exchange`."""
+        return self.whole.total(values)
+
+
+def thinned(model: Model, n_pairs: int, limit: float | None, comm: Comm) -> range:
+    """All omegas, or every second and so on, so that their counts fit into memory. Collective."""
+    n_omega = len(model.views)
+    every = max(1, n_omega // _OMEGAS)
+    while every < n_omega:
+        n_bytes = sum(4 * view.pixels.size * n_pairs for view in model.views[::every])
+        if fits_on_every_node(comm, n_bytes, limit):
+            break
+        every += 1
+    return range(0, n_omega, every)
+
+
+def simulated_views(
+    measurement: Measurement,
+    projector: Projector,
+    resolution: Resolution,
+    model: Model,
+    truth: Truth,
+    chosen: range,
+    comm: Comm,
+) -> list[View]:
+    """Some of the views with the counts that the truth would have given. Collective.
+
+    truth are the voxels of this rank. Every omega has the light of `chosen.step` of them, and what was not
+    measured of it is not known here either.
+    """
+    axes = measurement.relative_axes_deg()
+    grid = measurement.scan_type.grid(axes, FINER)
+    sharp = resolution.sharpened(BLUR_STEPS * measurement.usual_step_deg)
+    scale = np.float32(chosen.step * _area(sharp, measurement) / max(_area(resolution, measurement), 1e-30))
+    widths = box_widths_px(projector.views, projector.voxel_um)
+    views: list[View] = []
+    with together(comm):
+        for k in chosen:
+            view = model.views[k]
+            place = view.matrix, view.shift, widths[k], view.shape
+            hit, cover = where_it_falls(truth.xyz_um, *place)
+            hit[view.pixels] = True
+            sees = scale * measurement.response(axes, grid, resolution, k)
+            response = BlockResponse.of(sees)
+            pixels = np.flatnonzero(hit)
+            views.append(replace(view, widths=widths[k], pixels=pixels, response=response, cover=cover))
+    exchange = RankExchange(comm, views)
+    dark = model.dark.times(chosen.step)
+    pool = normal_numbers(measurement.n_pairs)
+    parts = [
+        truth.part(start, start + _VOXELS_AT_ONCE) for start in range(0, len(truth.density), _VOXELS_AT_ONCE)
+    ]
+    grains = [(part.xyz_um, as_maps(part, grid)) for part in parts]
+    made: list[View] = []
+    for number, k in enumerate(chosen):
+        light = _light(views[number], grains)
+        exchange.add_overlaps([number], [light])
+        real = model.views[k]
+        counts = np.ascontiguousarray(light[np.searchsorted(views[number].pixels, real.pixels)])
+        add_noise(counts, real.pixels, k, dark, pool)
+        known = real.counts()
+        if known.dtype.kind == "f":
+            counts[np.isnan(known)] = np.nan
+        made.append(replace(real, counts=_held(counts)))
+        check_alarm(comm)
+    return made
+
+
+def _area(resolution: Resolution, measurement: Measurement) -> float:
+    """How much a Gaussian of these widths holds, up to a factor."""
+    area = resolution.rocking or 1.0
+    if measurement.scan_type.unknown[1] and np.isfinite(resolution.rolling):
+        area *= resolution.rolling or 1.0
+    return area
+
+
+def _held(counts: Image) -> Callable[[], Image]:
+    return lambda: counts
+
+
+def _light(view: View, grains: list[tuple[Array, Maps]]) -> Image:
+    """What the voxels of this rank, in parts, give at the pixels of a view: (n_rows, n_scanned)."""
+    light = np.zeros((view.pixels.size, view.response.n_scanned), dtype=np.float32)
+    for xyz_um, maps in grains:
+        light += Model(xyz_um, []).project(view, maps)[0]
+    return light

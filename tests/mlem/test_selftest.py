@@ -1,0 +1,144 @@
+"""Stated errors: what the self-test simulates, what differences say, on any number of ranks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from lib.mlem import halves, simulated
+from lib.mlem.errors import Difference, Errors, Grain, local_error, sureness
+from lib.physics.noise import Dark
+from lib.physics.tilts import OrientationGrid
+from tests import phantoms
+from tests.running import ROOT, launcher
+
+
+def ball(n: int = 24) -> np.ndarray:
+    return ((np.indices((n, n, n)) - (n - 1) / 2) ** 2).sum(axis=0) < (0.42 * n) ** 2
+
+
+def test_maps_of_a_made_up_grain_have_its_orientations_and_densities():
+    rng = np.random.default_rng(0)
+    axis = 0.04 * np.arange(-3, 4.0)
+    for other in (axis, np.zeros(1)):
+        grid = OrientationGrid.refine(axis, other, simulated.FINER)
+        tilts = rng.uniform(-0.11, 0.11, (40, 2)) * (1.0, float(other.size > 1))
+        density = rng.uniform(1.0, 2.0, 40)
+        maps = simulated.as_maps(simulated.Truth(np.zeros((40, 3)), tilts, density), grid)
+        dense = maps.dense()[:, : grid.n_pairs]
+        np.testing.assert_allclose(dense.sum(axis=1), density, rtol=1e-5)
+        means = np.stack([(dense * at).sum(axis=1) / density for at in grid.pairs()], axis=1)
+        np.testing.assert_allclose(means, tilts, atol=1e-6)
+
+
+@pytest.mark.parametrize("dark", [Dark(), Dark(0.0, 0.6, 2.25), Dark(0.0, 0.0, 4.0)])
+def test_simulated_noise_has_the_mean_and_variance_of_counts(dark):
+    for light in (0.6, 1.0, 20.0):
+        values = np.full((4000, 49), light, dtype=np.float32)
+        simulated.add_noise(values, np.arange(4000), 3, dark, simulated.normal_numbers(49))
+        bright = light > 5.0 * abs(dark.level) + 5.0 * dark.floor
+        if bright or not dark.floor:
+            assert values.mean() == pytest.approx(light + dark.level, abs=0.05 + 0.01 * light)
+        if bright:
+            assert values.var() == pytest.approx(light + dark.variance, rel=0.1)
+
+
+def test_noise_follows_from_pixel_and_omega_and_is_a_smooth_function_of_light():
+    pool, pixels = simulated.normal_numbers(5), np.array([7, 3, 900])
+    light = np.full((3, 5), 10.0, dtype=np.float32)
+    one, swapped, moved, other = light.copy(), light.copy(), light * np.float32(1.0 + 1e-6), light.copy()
+    simulated.add_noise(one, pixels, 4, Dark(), pool)
+    simulated.add_noise(swapped, pixels[::-1].copy(), 4, Dark(), pool)
+    simulated.add_noise(moved, pixels, 4, Dark(), pool)
+    simulated.add_noise(other, pixels, 5, Dark(), pool)
+    np.testing.assert_array_equal(one, swapped[::-1])
+    np.testing.assert_allclose(moved, one, rtol=1e-5)
+    assert (other != one).mean() > 0.9
+
+
+def test_local_error_is_the_width_of_the_differences_around_a_voxel():
+    rng, mask = np.random.default_rng(1), ball()
+    sigma = np.where(np.arange(24) < 12, 0.01, 0.03)[:, None, None] * np.ones(mask.shape)
+    difference = (sigma * rng.normal(size=mask.shape))[mask]
+    difference[::50] = np.nan
+    found = np.full(mask.shape, np.nan)
+    found[mask] = local_error(difference, mask)
+    assert np.nanmedian(found[:9]) == pytest.approx(0.01, rel=0.1)
+    assert np.nanmedian(found[15:]) == pytest.approx(0.03, rel=0.1)
+    assert local_error(np.empty(0), np.zeros((3, 3, 3), dtype=bool)).shape == (0,)
+
+
+def test_a_voxel_is_surely_inside_where_density_is_far_above_half():
+    density = np.linspace(0.0, 1.0, 41)[:, None, None] * np.ones((41, 9, 9))
+    noise = 0.1 * np.random.default_rng(2).normal(size=density.shape)
+    sure = sureness(density, 0.5, noise)
+    assert sure[-1].min() > 0.999
+    assert sure[:4].max() < 0.01
+    assert np.abs(sure[20] - 0.5).max() < 0.05
+
+
+def test_without_tests_no_error_is_stated():
+    mask = ball()
+    grain = Grain.of(mask.astype(float), mask, np.zeros((mask.sum(), 2)), smooth=False)
+    assert np.isnan(Errors.of(grain, None, None).tilts).all()
+    assert Errors.of(grain, None, None).facts() == {}
+
+
+def test_resolution_is_the_length_of_the_details_that_halves_share():
+    """Noise alone beyond the cutoff of a filter; below it the map."""
+    rng, mask = np.random.default_rng(3), ball(32)
+    lengths = []
+    for sigma in (1.5, 3.0):
+        field = gaussian_filter(rng.normal(size=mask.shape), sigma)
+        tilts = np.stack([field[mask] / field[mask].std(), np.zeros(mask.sum())], axis=1)
+        grain = Grain.of(mask.astype(float), mask, tilts, smooth=False)
+        noise = 0.5 * rng.normal(size=tilts.shape)
+        half = Difference(noise, 0.01 * rng.normal(size=mask.shape), 0.0)
+        lengths.append(halves.MapResolution.of(grain, None, half, (0.5, 0.5, 0.5)))
+    assert 1.0 <= lengths[0].orientation_um < lengths[1].orientation_um < 8.0
+    assert lengths[0].orientation_deg == pytest.approx(0.5, rel=0.1)
+    assert lengths[0].orientation[0] > 0.9
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One scan with missing frames, reconstructed by 1, 2 and 3 ranks."""
+    folder = tmp_path_factory.mktemp("selftest")
+    case = phantoms.make(n=20, frame="lab")
+    init = case.write(folder, errors="both")
+    measured = np.random.default_rng(5).random(case.counts.shape[:3]) > 0.1
+    np.save(folder / "measured.npy", measured)
+    found = []
+    for n_ranks in (1, 2, 3):
+        command = [*launcher(n_ranks), sys.executable, str(ROOT / "recon3d.py"), str(init), "--quiet"]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        with h5py.File(folder / "grain.vtkhdf") as file:
+            attributes = dict(file["entry/process"].attrs)
+        found.append((*phantoms.read_result(folder), attributes))
+    return case, found
+
+
+def test_errors_are_those_of_one_rank(runs):
+    _, found = runs
+    for mask, _, fields, attributes in found[1:]:
+        np.testing.assert_array_equal(mask, found[0][0])
+        for name in ("tilt1_std", "tilt2_std", "sure"):
+            np.testing.assert_allclose(
+                fields[name][mask], found[0][2][name][mask], rtol=2e-3, atol=1e-4 * phantoms.STEP
+            )
+        for name in ("volume_error", "map_resolution_um", "map_resolution_deg"):
+            assert attributes[name] == pytest.approx(found[0][3][name], rel=1e-2, abs=1e-6)
+
+
+def test_errors_are_about_right(runs):
+    case, ((mask, orientation, fields, _), *_) = runs
+    std = np.stack([fields["tilt1_std"], fields["tilt2_std"]], axis=-1)
+    pull = np.abs(phantoms.pulls(case, mask, orientation, std))
+    assert (1.4826 * np.median(pull, axis=0) > 0.5).all()
+    assert (1.4826 * np.median(pull, axis=0) < 1.6).all()
+    assert np.mean(pull < 2) > 0.85
