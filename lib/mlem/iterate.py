@@ -181,8 +181,7 @@ class Work:
         )
         mine = density > 0.0
         truth = Truth(model.xyz_um[mine], np.stack([tilt1, tilt2], axis=1)[mine], density[mine])
-        limit = None if self.setting.params.memory is None else self.setting.params.memory * 1e9
-        chosen = thinned(model, math.prod(measurement.scanned_shape), limit, self.comm)
+        chosen = thinned(model, math.prod(measurement.scanned_shape), self.comm)
         views = simulated_views(measurement, projector, self.resolution, model, truth, chosen, self.comm)
         again = replace(model, views=views, dark=model.dark.times(chosen.step))
         return self.apart(self._again(again, exchange, chosen), found, chosen.step)

@@ -29,6 +29,7 @@ from .simulated import FINER, Truth, add_noise, as_maps, box_widths_px, normal_n
 Array = NDArray[np.float64]
 
 _OMEGAS = 60  # of the test at least, if the scan has so many
+_FEWEST = 12  # however little memory is free
 _VOXELS_AT_ONCE = 20_000  # whose light is worked out at once
 
 
@@ -48,13 +49,13 @@ class PartOf:
         return self.whole.total(values)
 
 
-def thinned(model: Model, n_pairs: int, limit: float | None, comm: Comm) -> range:
+def thinned(model: Model, n_pairs: int, comm: Comm) -> range:
     """All omegas, or every second and so on, so that their counts fit into memory. Collective."""
     n_omega = len(model.views)
     every = max(1, n_omega // _OMEGAS)
-    while every < n_omega:
+    while n_omega // (every + 1) >= _FEWEST:
         n_bytes = sum(4 * view.pixels.size * n_pairs for view in model.views[::every])
-        if fits_on_every_node(comm, n_bytes, limit):
+        if fits_on_every_node(comm, n_bytes, None):
             break
         every += 1
     return range(0, n_omega, every)
