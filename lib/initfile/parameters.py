@@ -215,6 +215,12 @@ class Parameters(SimulationKeys):
         unit="counts",
         default=None,
     )
+    omega_scale: str = key(
+        _RECONSTRUCTION,
+        readers.choice("auto", "none"),
+        "auto: mlem finds the brightness of each omega (beam, absorption); none: it is the same at all",
+        default="auto",
+    )
     binarize: bool = key(
         _RECONSTRUCTION, readers.boolean, "sum lit (1) and dark (0) instead of counts", default=False
     )

@@ -5,6 +5,9 @@ voxels on pixels (`projection.footprint`) and K_w the response of the scanned ti
 found by expectation maximisation with ordered subsets of omegas (Shepp & Vardi 1982, IEEE Trans. Med.
 Imaging 1, 113; Hudson & Larkin 1994, ibid. 13, 601), started from a constant on the visual hull.
 Dark noise is taken in by the shifted-Poisson model: its variance is added to data and prediction.
+Beam, absorption and normalisation give each omega a brightness of its own, a factor of its light: at every
+step it is the likeliest, what was counted over what is expected, so that a step changes the grain and not its
+total.
 
 A rank holds some of the voxels and the pixels that these hit. Where other ranks hit the same pixels,
 the predictions are added up by an `Exchange`; all else is local.
@@ -33,6 +36,8 @@ SUBSETS_AT_ONCE = 20  # in an iteration, after which the answer is looked at
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
 _FAINT_VOXEL = 0.1  # of the usual highest value; a fainter voxel is judged as one of this
+_LIT_SHARE = 0.1  # of the light, that must be expected in lit pixels to tell a brightness
+_DARKEST = 1e-3  # brightness
 _FEW_SCANNED = 16  # times as many orientations as scanned positions: K goes before P then
 
 
@@ -72,11 +77,15 @@ class View:
 
 @dataclass(frozen=True)
 class Model:
-    """The forward model of a rank: its voxels (n_voxels, 3) in micrometres, its views, its dark values."""
+    """The forward model of a rank: its voxels (n_voxels, 3) in micrometres, its views, its dark values.
+
+    scaled says that each view has a brightness of its own.
+    """
 
     xyz_um: NDArray[np.float64]
     views: list[View]
     dark: Dark = Dark()  # noqa: RUF009 - frozen
+    scaled: bool = False
 
     def project(self, view: View, maps: Maps) -> tuple[Image, Lit]:
         """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, and where it comes from.
@@ -103,6 +112,25 @@ class Model:
         else:
             back = view.response.of_pixels_back(image, lit)
             map_kernels.gather_maps(back, view.place(self.xyz_um), maps.first, maps.run, maps.values)
+
+    def light_sums(self, view: View, image: Image, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """What `factors_of` needs (6,) of a view's light and counts (n_rows, n_scanned)."""
+        measured = view.measured.astype(np.float32)
+        return map_kernels.sum_light(image, counts, measured, view.owned, np.float32(self.dark.least_light))
+
+    def factors_of(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The brightness (n,) of views: counts over light, from the `light_sums` (n, 6) of all ranks.
+
+        Of what is lit, which neither the cut of the dark noise nor a faint background changes, if that is not
+        too little.
+        """
+        if not self.scaled:
+            return np.ones(len(sums))
+        light, counts, n, lit_light, lit_counts, n_lit = sums.T
+        enough = lit_light > _LIT_SHARE * light
+        above = np.where(enough, lit_counts - self.dark.level * n_lit, counts - self.dark.mean * n)
+        light = np.where(enough, lit_light, light)
+        return np.where(light > 0.0, np.maximum(above / np.maximum(light, 1e-30), _DARKEST), 1.0)
 
     def deviance(self, maps: Maps) -> float:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""
@@ -170,6 +198,7 @@ def maximise(
     exchange: Exchange,
     report: Callable[[int, float], None] = lambda done, misfit: None,
     watch: Watch | None = None,
+    factors: NDArray[np.float64] | None = None,
 ) -> tuple[Maps, list[float]]:
     """Improve the maps; returns them and the misfit of every iteration.
 
@@ -177,14 +206,18 @@ def maximise(
     the grain is expected to give light, as met on the way. The iterations end early when the answer that
     `watch` sees stands still, but not before every view has had its part. `report` is called after every
     subset with the number of views done. After each iteration orientations that hold next to nothing are
-    given up.
+    given up. factors (n_views,) is filled with the brightness of the views, as last found.
     """
+    factors = np.ones(len(model.views)) if factors is None else factors
     misfits: list[float] = []
     for iteration in range(iterations):
         squares = np.zeros(2)
         for indices in iteration_of(len(model.views), n_subsets, iteration):
-            squares += _update(model, indices, maps, exchange)
+            squares += _update(model, indices, maps, exchange, factors)
             report(len(indices), misfits[-1] if misfits else np.nan)
+        if model.scaled:  # brightness and density are known up to a common factor
+            maps.values[:] *= np.float32(factors.mean())
+            factors /= factors.mean()
         chi_square, n_values = exchange.total(squares)
         misfits.append(float(chi_square / max(n_values, 1.0)) / model.dark.gain)
         stands = watch is not None and watch.stands(exchange.total(watch.moved(maps)))
@@ -215,21 +248,26 @@ def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
     return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))
 
 
-def _update(model: Model, indices: list[int], maps: Maps, exchange: Exchange) -> NDArray[np.float64]:
+def _update(
+    model: Model, indices: list[int], maps: Maps, exchange: Exchange, factors: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """One step of expectation maximisation on some views, in place; returns (chi-square, values)."""
     views = [model.views[k] for k in indices]
     images, lits = zip(*(model.project(view, maps) for view in views), strict=True)
     exchange.add_overlaps(indices, images)
+    counts = [view.counts() for view in views]
+    if model.scaled:
+        sums = np.stack([model.light_sums(*each) for each in zip(views, images, counts, strict=True)])
+        factors[indices] = model.factors_of(exchange.total(sums))
     corrections = replace(maps, values=np.zeros_like(maps.values))
     dark = model.dark.for_kernel()
     squares = np.zeros(2)
-    for view, image, lit in zip(views, images, lits, strict=True):
+    bright = factors[indices].astype(np.float32)
+    for view, image, lit, data, factor in zip(views, images, lits, counts, bright, strict=True):
         measured = view.measured.astype(np.float32)
-        squares += map_kernels.compare(
-            image, view.counts(), measured, view.owned, dark, np.float32(_FAINTEST)
-        )
+        squares += map_kernels.compare(image, data, measured, view.owned, factor, dark, np.float32(_FAINTEST))
         model.backproject(view, image, lit, corrections)
-    cover = np.stack([view.cover for view in views])
+    cover = np.stack([factor * view.cover for view, factor in zip(views, bright, strict=True)])
     seen = np.stack([view.response.seen for view in views])
     map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, seen)
     return squares

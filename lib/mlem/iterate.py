@@ -76,10 +76,13 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     resolution, sure = find_resolution(setting, hull, dark, comm)
     with Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
-        model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed))
+        scaled = setting.params.omega_scale == "auto"
+        model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed), scaled)
         refinement = refinement_for(measurement, resolution)
         work = Work(setting, hull, shares, voxels, resolution, refinement, comm)
-        maps, misfits, noise = _iterate(setting, model, voxels, resolution, refinement, exchange, comm, quiet)
+        maps, misfits, noise, factors = _iterate(
+            setting, model, voxels, resolution, refinement, exchange, comm, quiet
+        )
         model = replace(model, dark=noise)
         readings = work.read(maps)
         del maps
@@ -105,10 +108,11 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         sure,
         measurement.scan_type.widths,
         misfits,
-        float(np.mean(response.seen)),
+        float(np.mean(response.seen) * factors.mean()),
         hull.total / projector.volume.n_voxels,
         noise.gain,
         math.sqrt(noise.variance / (measurement.n_summed * math.prod(measurement.scan.bins))),
+        factors / factors.mean(),
     )
     errors = Errors.of(grain, tested, half)
     fields = finish(measurement, grain, found[2], errors, outcome) | {"completeness": complete}
@@ -295,10 +299,11 @@ def _iterate(
     exchange: Exchange,
     comm: Comm,
     quiet: bool,
-) -> tuple[Maps, list[float], Dark]:
+) -> tuple[Maps, list[float], Dark, Array]:
     """One iteration with the orientations of the scan, which leaves few per voxel; then on the finer grid.
 
-    Returns the maps, the misfits of the latter and what the former showed of the noise.
+    Returns the maps, the misfits of the latter, what the former showed of the noise, and the brightness of
+    the omegas.
     """
     measurement, iterations = setting.measurement, setting.params.iterations
     n_subsets = _n_subsets(setting, len(model.views))
@@ -320,9 +325,12 @@ def _iterate(
             maps = maps.refined(grid, finer, expectation.NOTHING)
         fine = _with_response(measurement, model, refinement, resolution)
         watch = _watch(setting.projector, voxels, finer)
-        maps, misfits = expectation.maximise(fine, maps, iterations, n_subsets, exchange, advance, watch)
+        factors = np.ones(len(model.views))
+        maps, misfits = expectation.maximise(
+            fine, maps, iterations, n_subsets, exchange, advance, watch, factors
+        )
         progress.finish()
-    return maps, misfits, model.dark
+    return maps, misfits, model.dark, factors
 
 
 def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid) -> Watch:

@@ -177,28 +177,63 @@ def respond_voxels_back(image, block_first, column, turned, first, run, values):
 
 
 @kernel(fastmath={"contract", "reassoc"}, error_model="numpy")
-def compare(expected, counts, measured, owned, dark, faintest):  # type: ignore[no-untyped-def]
-    """Turn what the model expects (n_rows, n_scanned) into counts / expected, in place.
+def sum_light(expected, counts, measured, owned, least):  # type: ignore[no-untyped-def]
+    """Sums over the known values of owned pixels: light, counts and how many, of all and of the lit: (6,).
 
-    dark is that of `physics.noise.Dark.for_kernel`; its variance, in photons, is added to both sides.
-    Returns chi-square for a gain of 1 and the number of values in it: those of owned pixels where `measured`
-    is 1, not 0, and the least light or more is expected. Counts that are NaN, not known, are taken as
-    expected. Without branches, so that it compiles to vector instructions.
+    expected and counts are (n_rows, n_scanned), measured (n_scanned,) is 1 or 0; lit is where `least` or more
+    is expected.
+    """
+    sums = np.zeros(6)
+    for r in range(expected.shape[0]):
+        if not owned[r]:
+            continue
+        row, data = expected[r], counts[r]
+        light, count, n = _ZERO, _ZERO, _ZERO
+        lit_light, lit_count, n_lit = _ZERO, _ZERO, _ZERO
+        for t in range(row.size):
+            c = np.float32(data[t])
+            known = measured[t] if c == c else _ZERO  # noqa: PLR0124 - NaN is not
+            c = c if c == c else _ZERO  # noqa: PLR0124
+            lit = known if row[t] >= least else _ZERO
+            light += known * row[t]
+            count += known * c
+            n += known
+            lit_light += lit * row[t]
+            lit_count += lit * c
+            n_lit += lit
+        sums[0] += light
+        sums[1] += count
+        sums[2] += n
+        sums[3] += lit_light
+        sums[4] += lit_count
+        sums[5] += n_lit
+    return sums
+
+
+@kernel(fastmath={"contract", "reassoc"}, error_model="numpy")
+def compare(expected, counts, measured, owned, factor, dark, faintest):  # type: ignore[no-untyped-def]
+    """Turn light (n_rows, n_scanned), of a brightness 1, into factor * counts / expected, in place.
+
+    factor is the brightness; dark is that of `physics.noise.Dark.for_kernel`; its variance, in photons, is
+    added to both sides. Returns chi-square for a gain of 1 and the number of values in it: those of owned
+    pixels where `measured` is 1, not 0, and the least light or more is expected. Counts that are NaN, not
+    known, are taken as expected. Without branches, so that it compiles to vector instructions.
     """
     level, cut, noise, least = dark
     chi_square, n_values = np.float64(0.0), np.float64(0.0)
     for r in range(expected.shape[0]):
         row, data, in_row, n_in_row = expected[r], counts[r], _ZERO, _ZERO
         for t in range(row.size):
-            x = row[t] + level
+            light = factor * row[t]
+            x = light + level
             e = max(_HALF * (x + np.sqrt(x * x + cut * cut)) + noise, faintest)
             count = np.float32(data[t])
             c = max(count + noise, _ZERO) if count == count else e  # noqa: PLR0124 - NaN is not
             ratio = c / e
-            counted = measured[t] if (row[t] >= least) & (count == count) else _ZERO  # noqa: PLR0124
+            counted = measured[t] if (light >= least) & (count == count) else _ZERO  # noqa: PLR0124
             in_row += (c - e) * (ratio - _ONE) * counted
             n_in_row += counted
-            row[t] = ratio
+            row[t] = factor * ratio
         if owned[r]:
             chi_square += in_row
             n_values += n_in_row

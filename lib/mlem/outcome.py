@@ -29,6 +29,7 @@ class Outcome:
     hull_share: float
     gain: float
     dark_noise_counts: float
+    omega_factors: Array
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result."""
@@ -36,6 +37,7 @@ class Outcome:
             "n_iterations": len(self.misfits),
             "misfit": self.misfits,
             "gain": self.gain,
+            "omega_factors": self.omega_factors,
             "dark_noise_counts": self.dark_noise_counts,
             "hull_share": self.hull_share,
             "resolution_found": self.sure,

@@ -44,7 +44,7 @@ def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: 
         grid = measurement.scan_type.grid(measurement.relative_axes_deg(), refinement)
         response = BlockResponse.of(np.ones((measured.size, grid.n_pairs), dtype=np.float32))
         view = View(*place, pixels, lambda: counts, measured, response, cover, hit)
-        model, maps = Model(xyz, [view]), Maps.full(1, grid.n_pairs, 1.0)
+        model, maps = Model(xyz, [view], scaled=True), Maps.full(1, grid.n_pairs, 1.0)
         with_noise(model, maps, [0], None, NoExchange(), SerialComm())
         watch = Watch(grid, np.zeros(1, dtype=np.int64), 1)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange(), watch=watch)

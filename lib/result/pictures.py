@@ -237,6 +237,18 @@ def _span(values: Array) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def draw_factors(omega_deg: Array, factors: Array) -> Figure:
+    """The brightness (n,) of each omega."""
+    figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
+    plot = figure.subplots()
+    plot.plot(omega_deg, factors, ".-", color=BLUE, markersize=3, linewidth=0.8)
+    plot.set_ylim(0.0, 1.1 * max(1.0, float(factors.max())))
+    plot.set_xlabel("omega (deg)")
+    plot.set_ylabel("brightness")
+    plot.grid(alpha=0.3)
+    return figure
+
+
 def draw_misfit(misfits: list[float]) -> Figure:
     """The misfit of each iteration."""
     figure, plot = _one_plot(3.0)

@@ -90,6 +90,17 @@ def write(
                 lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
             )
         )
+    if params.omega_scale == "auto" and "omega_factors" in facts:
+        sections.append(
+            _picture(
+                "Brightness of each omega",
+                "A factor of the light at each omega, found with the grain, 1 in the mean: beam, absorption, "
+                "normalisation of the images.",
+                lambda: pictures.draw_factors(
+                    setting.measurement.omega_deg, np.array(facts["omega_factors"])
+                ),
+            )
+        )
     if "correlation_frequency_per_um" in facts:
         sections.append(
             _picture(

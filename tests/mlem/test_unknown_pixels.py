@@ -73,7 +73,7 @@ def test_unknown_counts_are_taken_as_expected() -> None:
         found.append(
             (
                 ratio,
-                *map_kernels.compare(ratio, values, measured, owned, dark, np.float32(1e-6)),
+                *map_kernels.compare(ratio, values, measured, owned, np.float32(1.0), dark, np.float32(1e-6)),
             )
         )
     (whole, chi_whole, n_whole), (ratio, chi, n) = found

@@ -87,12 +87,13 @@ def test_mlem(tmp_path):
         "Result",
         *SLICES,
         "Misfit",
+        "Brightness of each omega",
         "Resolution of the map",
         LIMITS,
         "Rotation axis and drift",
         *AT_THE_END,
     ]
-    assert len(page.sources) == len(SLICES) + 3
+    assert len(page.sources) == len(SLICES) + 4
     assert "<dt>iterations</dt><dd>2 " in page.text
     assert "sim_grain" not in page.text
 
