@@ -101,12 +101,15 @@ class Comparison:
         }
 
 
-def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False) -> Comparison:
+def compare(
+    setting: Setting, density: Array, comm: Comm, factors: Array | None = None, *, quiet: bool = False
+) -> Comparison:
     """Project the density (n_x, n_y, n_z) of rank 0, in any unit, at every omega. Collective.
 
     Other ranks may give anything; the result is the same on every rank (but for `shown`), for any number of
-    ranks.
+    ranks. factors (n,) are the brightness of the omegas, on every rank; None: the same at all.
     """
+    bright = np.ones(setting.measurement.n_omega) if factors is None else factors
     n_omega = setting.measurement.n_omega
     projector = _Projector(setting, density, comm)
     mine = len(block(n_omega, comm.size, comm.rank))
@@ -116,13 +119,17 @@ def compare(setting: Setting, density: Array, comm: Comm, *, quiet: bool = False
         statistics = np.array(rows)
         whole = setting.measurement.share_of_frames >= _WHOLE
         statistics[~whole, 6:8] = np.nan
+        statistics[:, [1, 3]] *= bright[:, None]
+        statistics[:, 4] *= bright**2
         scale = statistics[whole, 3].sum() / max(statistics[whole, 4].sum(), 1e-30)
         omega_deg = setting.measurement.omega_deg
         residual = np.where(whole, _residual(statistics, scale), np.nan)
         chosen = _choose(residual)
         shown = projector.each(
             chosen,
-            lambda k, m, p: Shown(float(omega_deg[k]), m, (scale * p).astype(np.float32), projector.bins),
+            lambda k, m, p: Shown(
+                float(omega_deg[k]), m, (scale * bright[k] * p).astype(np.float32), projector.bins
+            ),
             everywhere=False,
         )
     along = setting.projector.views.matrix[:, :, setting.projector.axis].mean(axis=0)

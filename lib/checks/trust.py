@@ -57,7 +57,8 @@ def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) 
         density = result.fields["intensity"]
     comparison = None
     if comm.bcast(bool(result.mask.any())):
-        comparison = projections.compare(setting, density, comm, quiet=quiet)
+        factors = comm.bcast(result.facts.get("omega_factors"))
+        comparison = projections.compare(setting, density, comm, factors, quiet=quiet)
     return Checks(comparison, doubts.try_others(setting, comm, quiet=quiet))
 
 
