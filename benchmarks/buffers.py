@@ -40,6 +40,7 @@ def largest_buffers(
         "hull.find_hull": layers * max(-(-in_layer // 8), 8),
         "gather._gather_layers": 4 * layers * in_layer,
         "gather.gather_field": 8 * -(-n_kept // n_ranks),
+        "gather.scatter_field": 8 * -(-n_kept // n_ranks),
         "projections._voxels": 8 * min(n_kept, projections._VOXELS_AT_ONCE),
         "projections.each": max(4 * n_pixels, 72 * n_omega),
         "look.look": 4 * -(-n_omega // n_ranks) * min(n_pixels, look._MOST_PIXELS**2),

@@ -63,7 +63,8 @@ def make_result(n: int, full: bool) -> Result:
     fields["completeness"] = np.rint(field(113, 20.0, hull, 0.0)) / 226
     if not full:
         fields["peaks"] = np.where(mask, 1.0, np.nan)
-    facts = {} if full else {"misfit": [1.1], "n_iterations": 1, "hull_share": 0.25}
+    found = {"misfit": [1.1], "n_iterations": 1, "hull_share": 0.25, "gain": 1.0, "dark_noise_counts": 2.0}
+    facts = {} if full else found
     return Result(fields, mask, facts)
 
 

@@ -52,6 +52,7 @@ PURE_FILES = (
     "mlem.errors",
     "mlem.halves",
     "mlem.simulated",
+    "mlem.uncertainty",
     "backprojection.sums",
     "backprojection.rocking",
     "getdata.motors",

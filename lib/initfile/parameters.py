@@ -218,7 +218,8 @@ class Parameters(SimulationKeys):
     omega_scale: str = key(
         _RECONSTRUCTION,
         readers.choice("auto", "none"),
-        "auto: mlem finds the brightness of each omega (beam, absorption); none: it is the same at all",
+        "auto: mlem finds the brightness of each omega (beam, absorption) unless the resolution is narrower "
+        "than a step; none: it is the same at all",
         default="auto",
     )
     binarize: bool = key(

@@ -43,7 +43,7 @@ from .outcome import Outcome, finish
 from .overlaps import RankExchange
 from .readings import gather as gather_readings
 from .readings import read as readings_of
-from .resolution import find_resolution, refinement_for
+from .resolution import find_resolution, is_narrow, refinement_for
 from .response import BlockResponse
 from .selftest import PartOf, simulated_views, thinned
 from .simulated import Truth
@@ -76,7 +76,8 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     resolution, sure = find_resolution(setting, hull, dark, comm)
     with Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
-        scaled = setting.params.omega_scale == "auto"
+        even = not is_narrow(measurement, resolution)  # else all tilts together differ with omega anyway
+        scaled = setting.params.omega_scale == "auto" and even
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed), scaled)
         refinement = refinement_for(measurement, resolution)
         work = Work(setting, hull, shares, voxels, resolution, refinement, comm)

@@ -12,7 +12,9 @@ from ..physics.tilts import Resolution
 from ..scan.measurement import Measurement
 from . import shape
 from .errors import Errors, Grain
+from .resolution import is_narrow
 from .shape import Readings
+from .uncertainty import orientation_errors
 
 Array = NDArray[np.float64]
 
@@ -58,8 +60,11 @@ def finish(
     Outside of the mask there is no orientation. Intensity is the density in counts at one omega.
     """
     inside = replace(inside, tilt1=grain.tilts[:, 0], tilt2=grain.tilts[:, 1])
+    stated = errors.tilts
+    if not self_test_holds(measurement, outcome.resolution) and np.isfinite(stated).any():
+        stated = _from_scatter(measurement, grain, inside, outcome.resolution)
     found = {
-        **_tilts(measurement, inside, errors.tilts),
+        **_tilts(measurement, inside, stated),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
     }
     volume_of = {name: shape.as_field(values, grain.mask) for name, values in found.items()}
@@ -67,6 +72,27 @@ def finish(
     if errors.sure is not None:
         volume_of["sure"] = errors.sure
     return volume_of
+
+
+def self_test_holds(measurement: Measurement, resolution: Resolution) -> bool:
+    """Whether what a self-test differs by is what the orientations are off by.
+
+    Not in a scan of strain, nor where a narrow resolution looks along the same line at every omega: what the
+    data do not say at all the self-test does not miss.
+    """
+    kind = measurement.scan_type
+    if kind.of_strain:
+        return False
+    narrow = is_narrow(measurement, resolution)
+    return not narrow or not kind.unknown[1] or kind.sees_around(resolution)
+
+
+def _from_scatter(measurement: Measurement, grain: Grain, inside: Readings, resolution: Resolution) -> Array:
+    """Errors (n_inside, 2) from the scatter of neighbours and the positions of the grid."""
+    kind = measurement.scan_type
+    pull = kind.pull(resolution, measurement.usual_step_deg)
+    found = orientation_errors(inside, grain.mask, measurement.steps_deg, pull, one_for_two=kind.one_for_two)
+    return np.stack([np.hypot(found[0], 0.5 * np.abs(grain.moved)), found[1]], axis=1)
 
 
 def _tilts(measurement: Measurement, inside: Readings, errors: Array) -> dict[str, Array]:

@@ -94,11 +94,12 @@ def refinement_for(measurement: Measurement, resolution: Resolution) -> int:
     More where it is hardly wider than a step, so that those amid two positions are seen faintly, if the data
     can tell so many apart.
     """
-    finer = _is_narrow(measurement, resolution) and measurement.scan_type.sees_around(resolution)
+    finer = is_narrow(measurement, resolution) and measurement.scan_type.sees_around(resolution)
     return _FINER if finer else REFINEMENT
 
 
-def _is_narrow(measurement: Measurement, resolution: Resolution) -> bool:
+def is_narrow(measurement: Measurement, resolution: Resolution) -> bool:
+    """Whether orientations amid two positions of the scan are seen more faintly than those at one."""
     return 0.0 < resolution.narrow < _NARROW * measurement.usual_step_deg
 
 

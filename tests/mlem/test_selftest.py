@@ -102,7 +102,7 @@ def test_resolution_is_the_length_of_the_details_that_halves_share():
         lengths.append(halves.MapResolution.of(grain, None, half, (0.5, 0.5, 0.5)))
     assert 1.0 <= lengths[0].orientation_um < lengths[1].orientation_um < 8.0
     assert lengths[0].orientation_deg == pytest.approx(0.5, rel=0.1)
-    assert lengths[0].orientation[0] > 0.9
+    assert (lengths[0].orientation[1:4] > 0.9).all()  # the innermost shell holds the mean and few waves
 
 
 @pytest.fixture(scope="module")
