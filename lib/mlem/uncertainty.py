@@ -1,4 +1,4 @@
-"""The errors of the orientations that the iterative method finds.
+"""The errors of orientations where a self-test does not see them: see `outcome.self_test_holds`.
 
 Photon noise does not tell them: unfolding amplifies it, the average over neighbours takes it away again,
 and the positions of the grid pull. What noise is left shows in the result itself, as the scatter of
