@@ -182,7 +182,7 @@ def _by_block(
 
     Between them: half the mean squared difference of two frames, alike.
     """
-    means, variances = np.zeros((2, n_omega, *_blocks(np.empty(shape)).shape))
+    means, variances = np.zeros((2, n_omega, *_blocks(np.zeros(shape)).shape))
     n_frames = np.zeros(n_omega)
     for k in range(n_omega):
         frames = frames_of(k)
