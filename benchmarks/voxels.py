@@ -16,50 +16,18 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.common import ROOT, table
+from benchmarks.common import table
+from benchmarks.point_scan import SIZE_UM, STEP, WIDTHS, M, centres, make
 from lib import reconstruction
 from lib.initfile.parameters import Parameters
 from lib.initfile.parse import read_initfile
 from lib.parallel.communicator import SerialComm
 from lib.projection import footprint
 from lib.scan.setting import prepare
-
-sys.path.insert(0, str(ROOT / "tests"))
-from tests import phantoms  # noqa: E402 - after its folder
+from tests import phantoms
 
 SIDES = (20, 28, 40, 56, 80, 112)
-M, SIZE_UM, ROI, STEP = 8.0, 10.0, (88, 88), 0.05
-WIDTHS = (1.41 * STEP, 2.83 * STEP)
 RULES = {"down from 0.75": 0.75, "down": 1.0, "to the nearest": 0.5, "up": 1e-6, "none": 1e9}
-
-
-def make(folder: Path, n_omega: int = 60, counts: float = 200.0) -> None:
-    """Write the array and its axes."""
-    rng = np.random.default_rng(4)
-    points = rng.uniform(-SIZE_UM / 2, SIZE_UM / 2, (1_500_000, 3))
-    points = points[phantoms.inside(points)]
-    crystal = phantoms.orientation(points)
-    tilts, omega = STEP * (np.arange(7) - 3.0), 360.0 / n_omega * np.arange(n_omega)
-    expected = np.zeros((7, 7, n_omega, *ROI), dtype=np.float32)
-    for k, w in enumerate(np.radians(omega)):
-        place = (M / phantoms.M * p for p in phantoms.image_of("horizontal", points, w))
-        ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip(place, ROI, strict=True))
-        for i, j in np.ndindex(7, 7):
-            off = phantoms.deviations("horizontal", "sample", np.array([tilts[i], tilts[j]]), crystal, w)
-            weight = np.exp(
-                -4 * np.log(2) * sum((d / width) ** 2 for d, width in zip(off, WIDTHS, strict=True))
-            )
-            expected[i, j, k] = np.bincount(ix * ROI[1] + iy, weight, ROI[0] * ROI[1]).reshape(ROI)
-    array = rng.poisson(expected * (counts / np.percentile(expected.max(axis=(0, 1)), 99.5)))
-    array = array + rng.normal(0.0, 1.5, array.shape)
-    np.save(folder / "dataarray.npy", np.clip(np.rint(array), 0, 65535).astype(np.uint16))
-    for name, axis in zip(("tilt1", "tilt2", "omega"), (tilts, tilts, omega), strict=True):
-        np.save(folder / f"{name}.npy", axis)
-    keys = {**phantoms.INIT, "M": M, "tilt_frame": "sample", "path": folder, "grain_dim": [SIZE_UM] * 3}
-    lines = [f"{key} {value}" for key, value in keys.items()]
-    (folder / "init.txt").write_text(
-        "\n".join([*lines, "grain_pos [0,0,0]", "grain_steps [20,20,20]"]) + "\n"
-    )
 
 
 def half_full(n: int) -> np.ndarray:
@@ -68,12 +36,6 @@ def half_full(n: int) -> np.ndarray:
     for part in np.ndindex(4, 4, 4):
         inside = inside + phantoms.inside(centres(n) + SIZE_UM / n * ((np.array(part) + 0.5) / 4 - 0.5))
     return np.asarray(inside >= 32)
-
-
-def centres(n: int) -> np.ndarray:
-    """Centres (n, n, n, 3) of the voxels."""
-    axis = SIZE_UM / n * (np.arange(n) - (n - 1) / 2)
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
 
 
 def row(params: Parameters, n: int, keep: float | None = None) -> list[str]:
@@ -104,7 +66,7 @@ def main(arguments: list[str]) -> str:
     head += ["widths / true ones", "CPU s"]
     parts = []
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder))
+        make(Path(folder), phantoms.orientation)
         params, _ = read_initfile(Path(folder) / "init.txt")
         row(params, SIDES[0])  # compiles
         parts.append(table(head, [row(params, n) for n in SIDES]))

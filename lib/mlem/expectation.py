@@ -68,6 +68,10 @@ class View:
         """Whether far fewer positions are scanned than there are orientations."""
         return _FEW_SCANNED * self.response.n_scanned <= self.response.n_padded
 
+    def holding(self, counts: NDArray[Any]) -> View:
+        """The view with these counts in memory."""
+        return replace(self, counts=lambda: counts)
+
     def place(self, xyz_um: NDArray[np.float64]) -> tuple[Any, ...]:
         """Where voxels (n_voxels, 3) fall, as the kernels want it."""
         row_of = np.full(self.shape[0] * self.shape[1], -1, dtype=np.int32)

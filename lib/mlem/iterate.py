@@ -8,7 +8,7 @@ same. Rank 0 only ever gets what is read off the maps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -211,7 +211,7 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
     show = comm.rank == 0 and not quiet
     with together(comm), Progress("pixels", len(views), "omegas", visible=show) as progress:
         for k, view in enumerate(views):
-            views[k] = replace(view, counts=_held(view.counts()))
+            views[k] = view.holding(view.counts())
             progress.advance()
             check_alarm(comm)
     return views
@@ -253,10 +253,6 @@ def _view(
         cover=cover,
         owned=hit[pixels],
     )
-
-
-def _held(counts: NDArray[Any]) -> Callable[[], NDArray[Any]]:
-    return lambda: counts
 
 
 def _counts(bands: Bands, k: int, pixels: NDArray[np.int64], n_y: int) -> NDArray[Any]:

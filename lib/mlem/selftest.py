@@ -8,7 +8,7 @@ some in a row are made as one with all their light, so that the test costs no mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,7 +108,7 @@ def simulated_views(
         known = real.counts()
         if known.dtype.kind == "f":
             counts[np.isnan(known)] = np.nan
-        made.append(replace(real, counts=_held(counts)))
+        made.append(real.holding(counts))
         check_alarm(comm)
     return made
 
@@ -119,10 +119,6 @@ def _area(resolution: Resolution, measurement: Measurement) -> float:
     if measurement.scan_type.unknown[1] and np.isfinite(resolution.rolling):
         area *= resolution.rolling or 1.0
     return area
-
-
-def _held(counts: Image) -> Callable[[], Image]:
-    return lambda: counts
 
 
 def _light(view: View, grains: list[tuple[Array, Maps]]) -> Image:
