@@ -1,8 +1,9 @@
 """A scan of the size of the paper, made fast: 11 x 11 tilts, 226 omegas, 300 x 300 pixels, 4.9 GB.
 
 A grain of a few hundred subgrains is projected coarsely: what the benchmarks need is the pattern of a
-real scan (most tilts dark in most pixels, noise clipped at zero by the background), not its physics.
-    python benchmarks/paper_scan.py FOLDER [--omegas N]
+real scan (most tilts dark in most pixels, noise clipped at zero by the background), not its physics. Two
+points to a voxel are no grain that explains its own frames; with --points 2000000 it is one.
+    python -m benchmarks.paper_scan FOLDER [--omegas N] [--points N]
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PEAK = 300.0  # counts of the longest ray where all of it diffracts
 N_POINTS = 200_000
 
 
-def make(folder: Path, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Path:
+def make(folder: Path, shape: tuple[int, ...] = SHAPE, seed: int = 0, n_points: int = N_POINTS) -> Path:
     """Write the scan and init.txt into `folder`; returns the init file."""
     folder.mkdir(parents=True, exist_ok=True)
     init = write_init(folder / INIT, folder, paper_keys())
@@ -32,7 +33,7 @@ def make(folder: Path, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Path:
     tilts = [np.linspace(-0.1, 0.1, n) if n > 1 else np.zeros(1) for n in shape[:2]]
     omega = np.arange(shape[2]) * (360.0 / shape[2])
     grain = Phantom.random((0.0, 0.0, 0.0), (6.3, 5.7, 6.0), 30, (0.07, 0.07), seed)
-    points = grain.sample(N_POINTS, seed)
+    points = grain.sample(n_points, seed)
     orientation = grain.orientation_deg(points)
     geometry = params.geometry().with_center(roi_center(shape[3:]))
     matrix, shift = geometry.sample_to_pixel(np.radians(omega))
@@ -64,5 +65,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--omegas", type=int, default=SHAPE[2])
+    parser.add_argument("--points", type=int, default=N_POINTS)
     options = parser.parse_args()
-    print(make(options.folder, (*SHAPE[:2], options.omegas, *SHAPE[3:])))
+    print(make(options.folder, (*SHAPE[:2], options.omegas, *SHAPE[3:]), n_points=options.points))

@@ -22,7 +22,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 from tests import phantoms  # noqa: E402 - after its folder
 
 M, SIZE_UM, ROI, STEP = 8.0, 10.0, (88, 88), 0.05
-WIDTHS = (1.41 * STEP, 2.83 * STEP)  # FWHM of rocking and rolling
 DARK, NOISE = 0.0, 1.5  # counts, after the background was taken off
 _N_POINTS = 1_500_000  # in the box of the grain
 _CELLS = 40
@@ -59,7 +58,7 @@ def _weight(rock, roll, widths, box, tails):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _project(image, px, py, a, b, tilts, w, widths, box, tails, lean):  # type: ignore[no-untyped-def]
+def _project(image, px, py, a, b, tilts, w, in_lab, widths, box, tails, lean):  # type: ignore[no-untyped-def]
     """Add to image (n1, n2, n_x, n_y) the points at pixels px, py with orientations a, b at omega w."""
     c, s = np.cos(w), np.sin(w)
     for p in range(px.size):
@@ -67,22 +66,28 @@ def _project(image, px, py, a, b, tilts, w, widths, box, tails, lean):  # type: 
             continue
         for i in range(tilts.size):
             for j in range(tilts.size):
-                d1, d2 = tilts[i] - a[p], tilts[j] - b[p]
-                roll = -d1 * s + d2 * c + lean * (px[p] - 0.5 * image.shape[2])
-                image[i, j, px[p], py[p]] += _weight(d1 * c + d2 * s, roll, widths, box, tails)
+                if in_lab:
+                    rock, roll = tilts[i] - a[p] * c - b[p] * s, tilts[j] + a[p] * s - b[p] * c
+                else:
+                    d1, d2 = tilts[i] - a[p], tilts[j] - b[p]
+                    rock, roll = d1 * c + d2 * s, -d1 * s + d2 * c
+                roll += lean * (px[p] - 0.5 * image.shape[2])
+                image[i, j, px[p], py[p]] += _weight(rock, roll, widths, box, tails)
 
 
 @dataclass(frozen=True)
 class Fault:
     """What is wrong with a scan, or not.
 
-    box is how far the rocking motor moves in a frame and lean how far the accepted roll moves per pixel, in
-    steps; tails the share of a Lorentzian in the resolution; gain the rms of a factor per omega; absorption
-    how much is lost on one side; scatter counts of light spread over every frame in proportion to what
-    diffracts; zingers the share of values; drift in pixels; signed whether noise is not cut at zero.
+    widths (FWHM), box, how far the rocking motor moves in a frame, and lean, how far the accepted roll moves
+    per pixel along x, are in steps; tails is the share of a Lorentzian in the resolution; gain the rms of a
+    factor per omega; absorption how much is lost on one side; scatter counts of light spread over every frame
+    in proportion to what diffracts; zingers the share of values; drift in pixels; adu the counts per photon.
     """
 
     crystal: Orientation = gradient_and_subgrain
+    frame: str = "sample"
+    widths: tuple[float, float] = (1.41, 2.83)
     counts: float = 200.0
     n_omega: int = 60
     turn_deg: float = 360.0
@@ -98,10 +103,13 @@ class Fault:
     vignetting: float = 0.0
     drift_px: float = 0.0
     adu: float = 1.0
+    keys: tuple[tuple[str, str], ...] = ()  # of the init file, besides
 
 
+_MOVES = {"box": 1.0, "widths": (0.4, 3.0)}  # ID06: a sharp rocking curve, swept over by the motor
 FAULTS: dict[str, Fault] = {
     "clean": Fault(),
+    "clean, tilts below omega": Fault(frame="lab"),
     "gain per omega, 15 %": Fault(gain=0.15),
     "absorption, 30 %": Fault(absorption=0.3),
     "blur, 1 px": Fault(blur_px=1.0),
@@ -111,9 +119,18 @@ FAULTS: dict[str, Fault] = {
     "vignetting, 30 %": Fault(vignetting=0.3),
     "tails, 20 %": Fault(tails=0.2),
     "motor moves through its step": Fault(box=1.0),
+    "motor moves, tilts below omega": Fault(frame="lab", **_MOVES),
     "forty cells": Fault(crystal=forty_cells),
+    "forty cells, tilts below omega": Fault(crystal=forty_cells, frame="lab"),
     "drift, 1.5 px": Fault(drift_px=1.5),
     "leaning acceptance": Fault(lean=0.7 / 40.0),
+    "leaning acceptance, tilts below omega": Fault(frame="lab", lean=0.7 / 40.0),
+    "5 counts": Fault(counts=5.0),
+    "40 counts": Fault(counts=40.0),
+    "1000 counts": Fault(counts=1000.0),
+    "2.5 ADU per photon": Fault(adu=2.5),
+    "wrong sign of omega": Fault(keys=(("omega_sign", "-1"),)),
+    "centre 2 px off": Fault(keys=(("detector_center", "[41.5,43.5]"),)),
 }
 
 
@@ -134,9 +151,9 @@ def expected(fault: Fault) -> tuple[np.ndarray, np.ndarray]:
             for p, size, off in zip((x, y), ROI, moved, strict=True)
         )
         image = np.zeros((7, 7, *ROI), dtype=np.float32)
-        _project(
-            image, px, py, a, b, tilts, w, np.array(WIDTHS), fault.box * STEP, fault.tails, fault.lean * STEP
-        )
+        widths, in_lab = STEP * np.array(fault.widths), fault.frame == "lab"
+        shape = fault.box * STEP, fault.tails, fault.lean * STEP
+        _project(image, px, py, a, b, tilts, w, in_lab, widths, *shape)
         light[:, :, k] = image
     return light / np.percentile(light.max(axis=(0, 1)), 99.5), omega
 
@@ -179,10 +196,11 @@ def write(folder: Path, fault: Fault, n: int = 56) -> Path:
     tilts = STEP * (np.arange(7) - 3.0)
     for name, axis in zip(("tilt1", "tilt2", "omega"), (tilts, tilts, omega), strict=True):
         np.save(folder / f"{name}.npy", axis)
-    keys = {**phantoms.INIT, "M": M, "tilt_frame": "sample", "path": folder, "grain_dim": [SIZE_UM] * 3}
+    keys = {**phantoms.INIT, "M": M, "tilt_frame": fault.frame, "path": folder, "grain_dim": [SIZE_UM] * 3}
     keys |= {"grain_pos": "[0,0,0]", "grain_steps": [n] * 3}
     if fault.drift_px:
         keys |= {"drift": "correct", "detector_center": "auto"}
+    keys |= dict(fault.keys)
     (folder / "init.txt").write_text("\n".join(f"{key} {value}" for key, value in keys.items()) + "\n")
     return folder / "init.txt"
 

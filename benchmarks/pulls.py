@@ -1,11 +1,16 @@
-"""Whether the stated errors agree with the actual ones: python -m benchmarks.pulls.
+"""Whether the stated errors agree with the actual ones, and what the misfit says: python -m benchmarks.pulls.
 
-Phantoms of tests/phantoms.py, which share no code with lib/, reconstructed with nothing given but the
-method. Pull is error over stated error, its width taken from the median, so 1 where they agree.
+Phantoms that share no code with lib/, reconstructed with nothing given but the method: the scans of
+benchmarks/phantoms.py with the faults of real ones, and those of tests/phantoms.py. Pull is error over stated
+error, its width taken from the median, so 1 where they agree; all of them for tilt1, tilt2.
+    [--keep FOLDER] for the scans with faults   [name ...] how the names of the rows begin that are wanted
 """
 
 from __future__ import annotations
 
+import argparse
+import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,14 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import phantoms as scans
 from benchmarks.common import ROOT, table
-from lib import reconstruction
-from lib.initfile.parse import read_initfile
-from lib.parallel.communicator import SerialComm
-from lib.scan.setting import prepare
+from lib.api import load
+from lib.result.volume import Volume
 
 sys.path.insert(0, str(ROOT / "tests"))
 from tests import phantoms  # noqa: E402 - after its folder
+
+_N = 56  # voxels to a side of the scans with faults
 
 
 def flat(r: np.ndarray) -> np.ndarray:
@@ -115,35 +121,101 @@ SCANS: list[Callable[[], tuple[list[str], phantoms.Case]]] = [
 ]
 
 
-def measure(case: phantoms.Case) -> list[str]:
-    """Dice, median error in steps, width of the pull of both tilts, share of pulls below 2."""
-    with tempfile.TemporaryDirectory() as folder:
-        params, _ = read_initfile(case.write(Path(folder), method="mlem"))
-        found, mask, _ = reconstruction.solve(prepare(params), SerialComm(), quiet=True)
-    orientation, std = (
-        np.stack([found[f"{name}{kind}"] for name in ("tilt1", "tilt2")], axis=-1) for kind in ("", "_std")
-    )
-    dice, deviation = phantoms.judge(case, mask, orientation)
-    error, step = deviation * phantoms.STEP, float(np.diff(case.tilt1[:2])[0])
-    pull = np.abs(phantoms.pulls(case, mask, orientation, std))
-    widths = 1.4826 * np.median(pull, axis=0)
+def reconstructed(init: Path) -> tuple[Volume, float, int]:
+    """What recon3d.py makes of it on one rank, its CPU seconds, and of how many things it warned."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, str(ROOT / "recon3d.py"), "--quiet", "--no-report", str(init)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    grain = load(init.parent / "grain.vtkhdf")
+    return grain, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, len(grain.warnings)
+
+
+def judged(error: np.ndarray, std: np.ndarray, step: float) -> list[str]:
+    """Median error in steps, widths of the errors, of what is stated, pulls and the share of them below 2.
+
+    error and std (n, 2) in degrees.
+    """
+    pull = np.abs(error / std)
+    width, widths = 1.4826 * np.median(np.abs(error), axis=0) / step, 1.4826 * np.median(pull, axis=0)
     return [
-        f"{dice:.3f}",
         f"{np.median(np.linalg.norm(error, axis=1)) / step:.3f}",
+        f"{width[0]:.3f}, {width[1]:.3f}",
+        ", ".join(f"{v:.3f}" for v in np.median(std, axis=0) / step),
         f"{widths[0]:.2f}, {widths[1]:.2f}",
-        f"{np.mean(pull < 2):.0%}",
+        ", ".join(f"{v:.0%}" for v in np.mean(pull < 2, axis=0)),
     ]
 
 
-def main() -> None:
-    rows = []
+def fault_row(fault: scans.Fault, folder: Path) -> list[str]:
+    """One of the scans with faults, kept in the folder if it is not there yet."""
+    init = folder / "init.txt"
+    if not init.exists():
+        scans.write(folder, fault, _N)
+    grain, seconds, n_warnings = reconstructed(init)
+    true = scans.half_full(_N)
+    both = grain.mask & true
+    found, std = (
+        np.stack([grain.fields[f"{name}{kind}"][both] for name in ("tilt1", "tilt2")], axis=-1)
+        for kind in ("", "_std")
+    )
+    facts = grain.attributes
+    off = (grain.mask.sum() - true.sum()) / true.sum()
+    return [
+        f"{2.0 * both.sum() / (grain.mask.sum() + true.sum()):.3f}",
+        *judged(found - fault.crystal(scans.centres(_N)[both]), std, scans.STEP),
+        f"{off:+.2%}, {facts.get('volume_error', np.nan):.2%}",
+        f"{facts['misfit'][-1]:.2f}",
+        f"{facts.get('gain', np.nan):.2f}",
+        ", ".join(f"{facts[key] / scans.STEP:.2f}" for key in ("rock_width_deg", "roll_width_deg")),
+        f"{n_warnings}",
+        f"{seconds:.0f}",
+    ]
+
+
+def case_row(case: phantoms.Case) -> list[str]:
+    """One of the scans of tests/phantoms.py."""
+    with tempfile.TemporaryDirectory() as folder:
+        grain, _, _ = reconstructed(case.write(Path(folder), method="mlem"))
+    orientation, std = (
+        np.stack([grain.fields[f"{name}{kind}"] for name in ("tilt1", "tilt2")], axis=-1)
+        for kind in ("", "_std")
+    )
+    dice, deviation = phantoms.judge(case, grain.mask, orientation)
+    step, error = float(np.diff(case.tilt1[:2])[0]), deviation * phantoms.STEP
+    pulls = phantoms.pulls(case, grain.mask, orientation, std)
+    return [f"{dice:.3f}", *judged(error, error / pulls, step)]
+
+
+_JUDGED = ["Dice", "error (steps)", "errors", "stated", "pull", "below 2"]
+
+
+def main(arguments: list[str] | None = None) -> str:
+    """Both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[""])
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args(arguments)
+    faults, plain = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        keep = options.keep or Path(folder)
+        for name, fault in scans.FAULTS.items():
+            if name.startswith(tuple(options.names)):
+                faults.append([name, *fault_row(fault, keep / name.replace(" ", "_"))])
+                print(*faults[-1], sep=" | ", file=sys.stderr, flush=True)
     for make in SCANS:
         name, case = make()
-        rows.append(name + measure(case))
-        print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
-    head = ["scan", "crystal", "counts", "voxels", "step (deg)", "Dice", "error (steps)", "pull", "below 2"]
-    print(table(head, rows))
+        if name[0].startswith(tuple(options.names)):
+            plain.append(name + case_row(case))
+            print(*plain[-1], sep=" | ", file=sys.stderr, flush=True)
+    more = ["volume: error, stated", "misfit", "gain", "widths (steps)", "warnings", "CPU s"]
+    return "\n\n".join(
+        [
+            table(["scan", *_JUDGED, *more], faults),
+            table(["scan", "crystal", "counts", "voxels", "step (deg)", *_JUDGED], plain),
+        ]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    print(main())

@@ -228,7 +228,7 @@ class Parameters(SimulationKeys):
     cells: str = key(
         _RECONSTRUCTION,
         readers.choice("auto", "none"),
-        "auto: find the cells, parts of the grain that differ by a step of the orientation",
+        "auto: with method mlem, find the cells, parts of the grain that differ by a step of the orientation",
         default="auto",
     )
     scan: str | None = key(

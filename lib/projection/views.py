@@ -88,11 +88,20 @@ def _limits(views: Views, block: Block, chosen: NDArray[np.int64]) -> tuple[Arra
     """Bounds (n, 2) of the projections of the chosen voxels; those of pairs bounded by the mean's."""
     common = mean_views(views)
     low, high = np.full((len(views), 2), np.inf), np.full((len(views), 2), -np.inf)
-    kernels.project_limits(low, high, chosen, common.matrix, common.shift, block.x_um, block.y_um, block.z_um)
+    ends = _ends_of_lines(chosen, block.z_um.size)
+    kernels.project_limits(low, high, ends, common.matrix, common.shift, block.x_um, block.y_um, block.z_um)
     if views.exact:
         least, most = deviations(views, block)
         low, high = low + least, high + most
     return low, high
+
+
+def _ends_of_lines(chosen: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """The first and the last of the chosen voxels of each line along z: no other is at a bound of an image."""
+    ordered = np.sort(chosen)
+    new = np.flatnonzero(np.diff(ordered // length, prepend=-1))
+    last = np.append(new[1:], ordered.size)[: new.size] - 1
+    return np.concatenate([ordered[new], ordered[last]])
 
 
 def mean_views(views: Views) -> Views:

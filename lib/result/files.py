@@ -104,9 +104,10 @@ def result_files(setting: Setting, *, report: bool) -> list[str]:
 
 
 def has_cells(setting: Setting) -> bool:
-    """Whether cells are looked for: the init file may forbid it, and it takes a map of two tilts."""
-    kind = setting.measurement.scan_type
-    return setting.params.cells == "auto" and bool(kind.unknown[1]) and not kind.of_strain
+    """Whether cells are looked for: it takes a map of two tilts and their errors, which only mlem states."""
+    kind, params = setting.measurement.scan_type, setting.params
+    told_apart = params.method == "mlem" and bool(kind.unknown[1]) and not kind.of_strain
+    return params.cells == "auto" and told_apart
 
 
 def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALONE) -> Volume:
