@@ -204,9 +204,9 @@ def main(arguments: list[str] | None = None) -> str:
                 faults.append([name, *fault_row(fault, keep / name.replace(" ", "_"))])
                 print(*faults[-1], sep=" | ", file=sys.stderr, flush=True)
     for make in SCANS:
-        name, case = make()
-        if name[0].startswith(tuple(options.names)):
-            plain.append(name + case_row(case))
+        words, case = make()
+        if words[0].startswith(tuple(options.names)):
+            plain.append(words + case_row(case))
             print(*plain[-1], sep=" | ", file=sys.stderr, flush=True)
     more = ["volume: error, stated", "misfit", "gain", "widths (steps)", "warnings", "CPU s"]
     return "\n\n".join(

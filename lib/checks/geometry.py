@@ -233,7 +233,7 @@ def _resolution(setting: Setting, scan: CoarseScan) -> Resolution:
         small = float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else step
         known = _GUESS[i] * step if width is None else width
         widths.append(float(np.hypot(known, small - step)) if known else 0.0)
-    return Resolution(*widths) if all(widths) else Resolution(0.0, 0.0)
+    return Resolution(widths[0], widths[1]) if all(widths) else Resolution(0.0, 0.0)
 
 
 def equal(first: Verdict, second: Verdict) -> bool:

@@ -24,8 +24,9 @@ from ..scan.binned import whole_bins
 from ..scan.measurement import Measurement
 from . import expectation
 from .expectation import Model, NoExchange, View
+from .lean import Lean
 from .maps import Maps
-from .response import BlockResponse
+from .response import NO_RESPONSE, Image
 
 Array = NDArray[np.float64]
 
@@ -174,19 +175,24 @@ class Trial:
         """The forward model with given widths, and its orientations: `refinement` on a step of the scan."""
         measurement, scan = self.measurement, self.scan
         grid = measurement.scan_type.grid(scan.axes_deg, refinement)
+        lean = Lean.of(resolution, self.views, self.usual_step_deg)
         views = []
         for k, image in enumerate(scan.images):
             place = self.views.matrix[k], self.views.shift[k], ONE_PIXEL, scan.shape
             hit, cover = where_it_falls(self.xyz_um, *place)
             pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
             measured = scan.measured[k]
-            sees = measurement.response(scan.axes_deg, grid, resolution, int(scan.chosen[k]))
-            sees[~measured] = 0.0
+
+            def sees(what: Resolution, k: int = k) -> Image:
+                matrix = measurement.response(scan.axes_deg, grid, what, int(scan.chosen[k]))
+                matrix[~scan.measured[k]] = 0.0
+                return matrix
+
             owned = np.ones(pixels.size, dtype=np.bool_)
             counts = partial(np.take, image, pixels, axis=0)
-            response = BlockResponse.of(sees)
-            views.append(View(*place, pixels, counts, measured, response, cover, owned))
-        return Model(self.xyz_um, views, scan.dark), grid
+            view = View(*place, pixels, counts, measured, NO_RESPONSE, cover, owned)
+            views.append(view.responding(lean, sees, resolution, self.xyz_um))
+        return Model(self.xyz_um, views, scan.dark, lean=lean), grid
 
 
 def maximise(model: Model, grid: OrientationGrid, iterations: int, n_subsets: int) -> Maps:

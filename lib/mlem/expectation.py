@@ -23,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.noise import Dark
+from ..physics.tilts import Resolution
 from ..projection import footprint
 from . import map_kernels
+from .lean import UPRIGHT, Lean
 from .maps import Maps
 from .response import BlockResponse, Image
 from .standstill import Watch
 
+Brightness = NDArray[np.float64]  # of views (n_views,)
 Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
 
 OMEGAS_PER_SUBSET = 3  # at which a pass moves far, and noise has no more part in it than with 8
@@ -65,12 +68,24 @@ class View:
 
     @property
     def sees_few(self) -> bool:
-        """Whether far fewer positions are scanned than there are orientations."""
-        return _FEW_SCANNED * self.response.n_scanned <= self.response.n_padded
+        """Whether far fewer positions are scanned than there are orientations, all pixels alike."""
+        many = _FEW_SCANNED * self.response.n_scanned <= self.response.n_padded
+        return many and len(self.response.seen) == 1
 
     def holding(self, counts: NDArray[Any]) -> View:
         """The view with these counts in memory."""
         return replace(self, counts=lambda: counts)
+
+    def responding(
+        self,
+        lean: Lean,
+        sees: Callable[[Resolution], Image],
+        resolution: Resolution,
+        xyz_um: NDArray[np.float64],
+    ) -> View:
+        """The view with its response, for voxels (n_voxels, 3); sees gives K of one place in the image."""
+        places = xyz_um @ self.matrix.T + self.shift if lean.leans else xyz_um[:, :2]
+        return replace(self, response=lean.response(sees, resolution, self.pixels, self.shape, places))
 
     def place(self, xyz_um: NDArray[np.float64]) -> tuple[Any, ...]:
         """Where voxels (n_voxels, 3) fall, as the kernels want it."""
@@ -83,13 +98,14 @@ class View:
 class Model:
     """The forward model of a rank: its voxels (n_voxels, 3) in micrometres, its views, its dark values.
 
-    scaled says that each view has a brightness of its own.
+    scaled says that each view has a brightness of its own, lean how far what is accepted moves over an image.
     """
 
     xyz_um: NDArray[np.float64]
     views: list[View]
     dark: Dark = Dark()  # noqa: RUF009 - frozen
     scaled: bool = False
+    lean: Lean = UPRIGHT
 
     def project(self, view: View, maps: Maps) -> tuple[Image, Lit]:
         """P and K: the prediction (n_rows, n_scanned) of this rank's voxels, and where it comes from.
@@ -135,6 +151,29 @@ class Model:
         above = np.where(enough, lit_counts - self.dark.level * n_lit, counts - self.dark.mean * n)
         light = np.where(enough, lit_light, light)
         return np.where(light > 0.0, np.maximum(above / np.maximum(light, 1e-30), _DARKEST), 1.0)
+
+    def chi_square(self, chosen: Sequence[int], maps: Maps, factors: Brightness, exchange: Exchange) -> float:
+        """Chi-square per value of some views as `maximise` has it, with their brightness (n_views,)."""
+        squares = np.zeros(2)
+        for k in chosen:
+            view, factor = self.views[k], np.float32(factors[k])
+            image = self.project(view, maps)[0]
+            exchange.add_overlaps([k], [image])
+            squares += self.compare(view, image, view.counts(), factor)
+        return self.per_value(exchange.total(squares))
+
+    def compare(
+        self, view: View, image: Image, counts: NDArray[Any], factor: np.float32
+    ) -> NDArray[np.float64]:
+        """Chi-square, for a gain of 1, and number of values; turns light into counts over it, in place."""
+        measured, dark = view.measured.astype(np.float32), self.dark.for_kernel()
+        return np.array(
+            map_kernels.compare(image, counts, measured, view.owned, factor, dark, np.float32(_FAINTEST))
+        )
+
+    def per_value(self, squares: NDArray[np.float64]) -> float:
+        """The misfit, from what `compare` gives for all views and ranks."""
+        return float(squares[0] / max(squares[1], 1.0)) / self.dark.gain
 
     def deviance(self, maps: Maps) -> float:
         """Minus the log likelihood of the maps per count, of a model that has all voxels."""
@@ -222,8 +261,7 @@ def maximise(
         if model.scaled:  # brightness and density are known up to a common factor
             maps.values[:] *= np.float32(factors.mean())
             factors /= factors.mean()
-        chi_square, n_values = exchange.total(squares)
-        misfits.append(float(chi_square / max(n_values, 1.0)) / model.dark.gain)
+        misfits.append(model.per_value(exchange.total(squares)))
         stands = watch is not None and watch.stands(exchange.total(watch.moved(maps)))
         if stands and iteration + 1 >= iterations_for_all(n_subsets):
             break
@@ -247,7 +285,7 @@ def constant(model: Model, n_pairs: int, exchange: Exchange) -> Maps:
         known = owned if owned.dtype.kind != "f" else owned[np.isfinite(owned)]
         share = known.size / max(owned.size, 1)  # the rest is as bright as these
         counts += (float(known.sum(dtype=np.float64)) - model.dark.mean * known.size) / max(share, 1e-9)
-        response += float(view.cover.sum()) * float(view.response.seen.sum())
+        response += float(view.cover.sum()) * float(view.response.seen.mean(axis=0).sum())
     total = exchange.total(np.array([counts, response]))
     return Maps.full(model.xyz_um.shape[0], n_pairs, max(total[0], 1.0) / max(total[1], 1e-9))
 
@@ -264,14 +302,25 @@ def _update(
         sums = np.stack([model.light_sums(*each) for each in zip(views, images, counts, strict=True)])
         factors[indices] = model.factors_of(exchange.total(sums))
     corrections = replace(maps, values=np.zeros_like(maps.values))
-    dark = model.dark.for_kernel()
     squares = np.zeros(2)
     bright = factors[indices].astype(np.float32)
     for view, image, lit, data, factor in zip(views, images, lits, counts, bright, strict=True):
-        measured = view.measured.astype(np.float32)
-        squares += map_kernels.compare(image, data, measured, view.owned, factor, dark, np.float32(_FAINTEST))
+        squares += model.compare(view, image, data, factor)
         model.backproject(view, image, lit, corrections)
     cover = np.stack([factor * view.cover for view, factor in zip(views, bright, strict=True)])
-    seen = np.stack([view.response.seen for view in views])
-    map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, seen)
+    seen, which = _seen_by(views, maps.n_voxels)
+    map_kernels.multiply(maps.first, maps.run, maps.values, corrections.values, cover, seen, which)
     return squares
+
+
+def _seen_by(views: list[View], n_voxels: int) -> tuple[Image, NDArray[np.int32]]:
+    """What all positions of views together see of each orientation, and which row of it counts for a voxel.
+
+    A row (n_padded,) for each strip of each view, and numbers of rows (n_views, n_voxels).
+    """
+    first, which = 0, np.empty((len(views), n_voxels), dtype=np.int32)
+    for k, view in enumerate(views):
+        strip = view.response.voxel_strip
+        which[k] = first if strip is None else first + strip
+        first += len(view.response.seen)
+    return np.concatenate([view.response.seen for view in views]), which

@@ -38,13 +38,14 @@ from .counting import N_VIEWS, with_noise
 from .errors import Difference, Errors, Grain
 from .expectation import Exchange, Model, View
 from .halves import MapResolution
+from .lean import Lean
 from .maps import Maps, n_padded
 from .outcome import Outcome, finish
 from .overlaps import RankExchange
 from .readings import gather as gather_readings
 from .readings import read as readings_of
 from .resolution import find_resolution, is_narrow, refinement_for
-from .response import BlockResponse
+from .response import NO_RESPONSE, Image
 from .selftest import PartOf, simulated_views, thinned
 from .simulated import Truth
 from .standstill import CELL_VOXELS, MOST_CELLS, Watch
@@ -78,7 +79,8 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
         even = not is_narrow(measurement, resolution)  # else all tilts together differ with omega anyway
         scaled = setting.params.omega_scale == "auto" and even
-        model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed), scaled)
+        lean = Lean.of(resolution, projector.views, measurement.usual_step_deg)
+        model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed), scaled, lean)
         refinement = refinement_for(measurement, resolution)
         work = Work(setting, hull, shares, voxels, resolution, refinement, comm)
         maps, misfits, noise, factors = _iterate(
@@ -249,7 +251,7 @@ def _view(
         pixels=pixels,
         counts=lambda: measurement.put_together(_counts(bands, k, pixels, n_y)),
         measured=measurement.scanned(k),
-        response=BlockResponse.of(np.zeros((measurement.n_pairs, 1), dtype=np.float32)),
+        response=NO_RESPONSE,
         cover=cover,
         owned=hit[pixels],
     )
@@ -281,9 +283,13 @@ def _with_response(
     sharp = resolution.sharpened(BLUR_STEPS * measurement.usual_step_deg)
     views = list(model.views)
     for k in range(len(views)) if chosen is None else chosen:
-        sees = measurement.response(axes, grid, sharp, k)
-        sees[~views[k].measured] = 0.0
-        views[k] = replace(views[k], response=BlockResponse.of(sees))
+
+        def sees(what: Resolution, k: int = k) -> Image:
+            matrix = measurement.response(axes, grid, what, k)
+            matrix[~views[k].measured] = 0.0
+            return matrix
+
+        views[k] = views[k].responding(model.lean, sees, sharp, model.xyz_um)
     return replace(model, views=views)
 
 
@@ -299,8 +305,9 @@ def _iterate(
 ) -> tuple[Maps, list[float], Dark, Array]:
     """One iteration with the orientations of the scan, which leaves few per voxel; then on the finer grid.
 
-    Returns the maps, the misfits of the latter, what the former showed of the noise, and the brightness of
-    the omegas.
+    Returns the maps, the misfits of the latter, the noise, and the brightness of the omegas. What the rough
+    maps leave shows enough of the noise to go on with; it is looked at again at the end, and the misfits are
+    those for what is found then.
     """
     measurement, iterations = setting.measurement, setting.params.iterations
     n_subsets = _n_subsets(setting, len(model.views))
@@ -326,8 +333,11 @@ def _iterate(
         maps, misfits = expectation.maximise(
             fine, maps, iterations, n_subsets, exchange, advance, watch, factors
         )
+        noise = with_noise(fine, maps, some, setting.params.gain, exchange, comm)
+        better = replace(fine, dark=noise)
+        was, is_now = (each.chi_square(some, maps, factors, exchange) for each in (fine, better))
         progress.finish()
-    return maps, misfits, model.dark, factors
+    return maps, [misfit * is_now / max(was, 1e-30) for misfit in misfits], noise, factors
 
 
 def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid) -> Watch:

@@ -115,11 +115,11 @@ def _see_back(a, seen, orientation, block_first, column, turned):  # type: ignor
 
 
 @kernel(fastmath={"contract", "reassoc"})
-def respond_pixels(image, block_first, column, blocks, out, lit):  # type: ignore[no-untyped-def]
+def respond_pixels(image, strip, block_first, column, blocks, out, lit):  # type: ignore[no-untyped-def]
     """What the scanned tilts see of an image: out (n_rows, n_scanned) = image (n_rows, n_padded) K^T.
 
-    K comes in blocks (see `responses.BlockResponse`). lit (n_rows, n_runs) says which runs of the image hold
-    something.
+    K comes in blocks, for each strip of the rows its own (see `response.BlockResponse`). lit (n_rows, n_runs)
+    says which runs of the image hold something.
     """
     n_scanned = out.shape[1]
     sums = np.empty(-(-n_scanned // RUN) * RUN, dtype=np.float32)
@@ -130,13 +130,13 @@ def respond_pixels(image, block_first, column, blocks, out, lit):  # type: ignor
             x = _run_of(row, r)
             lit[p, r] = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])) > _ZERO
             if lit[p, r]:
-                _see(row, r, r, block_first, column, blocks, sums)
+                _see(row, r, strip[p] * lit.shape[1] + r, block_first, column, blocks, sums)
         for t in range(n_scanned):
             out[p, t] = sums[t]
 
 
 @kernel(fastmath={"contract", "reassoc"})
-def respond_pixels_back(image, block_first, column, turned, lit, out):  # type: ignore[no-untyped-def]
+def respond_pixels_back(image, strip, block_first, column, turned, lit, out):  # type: ignore[no-untyped-def]
     """The adjoint of `respond_pixels`: sets out (n_rows, n_padded), to zero in runs that are not lit."""
     n_scanned = image.shape[1]
     seen = np.zeros(-(-n_scanned // RUN) * RUN, dtype=np.float32)
@@ -146,7 +146,7 @@ def respond_pixels_back(image, block_first, column, turned, lit, out):  # type: 
         for r in range(lit.shape[1]):
             a = _NOTHING
             if lit[p, r]:
-                a = _see_back(a, seen, r, block_first, column, turned)
+                a = _see_back(a, seen, strip[p] * lit.shape[1] + r, block_first, column, turned)
             _write_run(out[p], r, a)
 
 
@@ -241,17 +241,17 @@ def compare(expected, counts, measured, owned, factor, dark, faintest):  # type:
 
 
 @kernel(error_model="numpy")
-def multiply(first, run, values, corrections, cover, seen):  # type: ignore[no-untyped-def]
+def multiply(first, run, values, corrections, cover, seen, which):  # type: ignore[no-untyped-def]
     """Values *= corrections / sensitivity, where there is any; both (n_runs, RUN).
 
-    The sensitivity of voxel v and orientation s is the sum over views k of cover[k, v] seen[k, s].
+    The sensitivity of voxel v and orientation s is the sum over views k of cover[k, v] seen[which[k, v], s].
     """
     sensitivity = np.empty(RUN, dtype=np.float32)
     for v in range(first.size - 1):
         for k in range(first[v], first[v + 1]):
             total = _NOTHING
             for view in range(cover.shape[0]):
-                total = _plus(total, cover[view, v], _run_of(seen[view], run[k]))
+                total = _plus(total, cover[view, v], _run_of(seen[which[view, v]], run[k]))
             _write_run(sensitivity, 0, total)
             for s in range(RUN):
                 if sensitivity[s] > np.float32(1e-6):

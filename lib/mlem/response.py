@@ -16,15 +16,18 @@ from .map_kernels import RUN
 from .maps import Maps, padded
 
 Image = NDArray[np.float32]
+Strips = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class BlockResponse:
-    """K (n_scanned, n_pairs) cut into blocks of RUN tilts by RUN orientations.
+    """K (n_scanned, n_pairs), one or several for as many strips of an image, cut into blocks.
 
-    The blocks of the orientations' run r are first[r] .. first[r + 1]; block b is that of the tilts' run
-    column[b]. blocks (n_blocks, RUN * RUN) holds them with the tilts contiguous, turned with the
-    orientations contiguous. seen (n_padded,) is what all positions together see of each orientation.
+    Of RUN tilts by RUN orientations: the blocks of the run r of strip i are first[j] .. first[j + 1] with
+    j = i * n_runs + r; block b is that of the tilts' run column[b]. blocks (n_blocks, RUN * RUN) holds them
+    with the tilts contiguous, turned with the orientations contiguous. seen (n_strips, n_padded) is what all
+    positions together see of each orientation. row_strip (n_rows,) and voxel_strip (n_voxels,) say to which
+    strip the rows of the image and the voxels belong, where there are several.
     """
 
     n_scanned: int
@@ -33,38 +36,48 @@ class BlockResponse:
     blocks: Image
     turned: Image
     seen: Image
+    row_strip: Strips | None = None
+    voxel_strip: Strips | None = None
 
     @classmethod
-    def of(cls, matrix: Image) -> BlockResponse:
-        """From the whole matrix."""
-        whole = padded(padded(matrix).T)  # (n_padded, n_scanned filled up)
+    def of(cls, *matrices: Image, rows: Strips | None = None, voxels: Strips | None = None) -> BlockResponse:
+        """From the whole matrices of the strips."""
+        whole = np.concatenate([padded(padded(matrix).T) for matrix in matrices])  # scanned filled up as well
         blocks = whole.reshape(whole.shape[0] // RUN, RUN, -1, RUN).transpose(0, 2, 1, 3)
         held = (blocks != 0).any(axis=(2, 3))
         return cls(
-            n_scanned=matrix.shape[0],
+            n_scanned=matrices[0].shape[0],
             first=np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64),
             column=np.nonzero(held)[1].astype(np.int64),
             blocks=np.ascontiguousarray(blocks[held]).reshape(-1, RUN * RUN),
             turned=np.ascontiguousarray(blocks[held].transpose(0, 2, 1)).reshape(-1, RUN * RUN),
-            seen=whole.sum(axis=1),
+            seen=whole.sum(axis=1).reshape(len(matrices), -1),
+            row_strip=rows,
+            voxel_strip=voxels,
         )
 
     @property
     def n_padded(self) -> int:
         """Number of orientations, filled up to whole runs."""
-        return self.seen.size
+        return self.seen.shape[1]
+
+    def _strips(self, n_rows: int) -> Strips:
+        """The strip of each row of an image."""
+        return np.zeros(n_rows, dtype=np.int32) if self.row_strip is None else self.row_strip
 
     def of_pixels(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
         """K image^T, (n_rows, n_scanned), of rows of orientations; and which of their runs hold something."""
         expected = np.empty((image.shape[0], self.n_scanned), dtype=np.float32)
         lit = np.empty((image.shape[0], image.shape[1] // RUN), dtype=np.bool_)
-        map_kernels.respond_pixels(image, self.first, self.column, self.blocks, expected, lit)
+        strips = self._strips(image.shape[0])
+        map_kernels.respond_pixels(image, strips, self.first, self.column, self.blocks, expected, lit)
         return expected, lit
 
     def of_pixels_back(self, image: Image, lit: NDArray[np.bool_]) -> Image:
         """The adjoint of `of_pixels` in the runs that are lit; zero in the others."""
         back = np.empty((image.shape[0], self.n_padded), dtype=np.float32)
-        map_kernels.respond_pixels_back(image, self.first, self.column, self.turned, lit, back)
+        strips = self._strips(image.shape[0])
+        map_kernels.respond_pixels_back(image, strips, self.first, self.column, self.turned, lit, back)
         return back
 
     def of_voxels(self, maps: Maps) -> Image:
@@ -80,3 +93,6 @@ class BlockResponse:
         map_kernels.respond_voxels_back(
             seen, self.first, self.column, self.turned, maps.first, maps.run, maps.values
         )
+
+
+NO_RESPONSE = BlockResponse.of(np.zeros((1, 1), dtype=np.float32))  # before there is one

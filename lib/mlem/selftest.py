@@ -23,7 +23,7 @@ from ..scan.measurement import Measurement
 from .expectation import Exchange, Model, View
 from .maps import Maps
 from .overlaps import RankExchange
-from .response import BlockResponse, Image
+from .response import Image
 from .simulated import FINER, Truth, add_noise, as_maps, box_widths_px, normal_numbers
 
 Array = NDArray[np.float64]
@@ -87,10 +87,12 @@ def simulated_views(
             place = view.matrix, view.shift, widths[k], view.shape
             hit, cover = where_it_falls(truth.xyz_um, *place)
             hit[view.pixels] = True
-            sees = scale * measurement.response(axes, grid, resolution, k)
-            response = BlockResponse.of(sees)
-            pixels = np.flatnonzero(hit)
-            views.append(replace(view, widths=widths[k], pixels=pixels, response=response, cover=cover))
+
+            def sees(what: Resolution, k: int = k) -> Image:
+                return np.asarray(scale * measurement.response(axes, grid, what, k))
+
+            seen = replace(view, widths=widths[k], pixels=np.flatnonzero(hit), cover=cover)
+            views.append(seen.responding(model.lean, sees, resolution, truth.xyz_um))
     exchange = RankExchange(comm, views)
     dark = model.dark.times(chosen.step)
     pool = normal_numbers(measurement.n_pairs)

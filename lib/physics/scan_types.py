@@ -68,27 +68,28 @@ def _rocking_in_lab(
 ) -> NDArray[np.float32]:
     """What mu sees of (a, b); the roll stands still, and is accepted within the rolling width."""
     mu, gamma = sample_to_lab_tilts(mode, *grid.pairs(), omega)
-    roll = float(scanned[1][0]) - gamma
+    roll = float(scanned[1][0]) - gamma + resolution.roll
     accepted = np.exp(-4.0 * np.log(2.0) * (roll / (resolution.rolling or np.inf)) ** 2)
-    return (_profile(scanned[0], mu, resolution.rocking) * accepted).astype(np.float32)
+    return (_profile(scanned[0], mu, resolution) * accepted).astype(np.float32)
 
 
 def _in_line(
     mode: str, scanned: Axes, grid: OrientationGrid, resolution: Resolution, omega: float
 ) -> NDArray[np.float32]:
     """What the longer of the scanned axes sees of the first of the unknown, at every omega alike."""
-    return _profile(max(scanned, key=len), grid.pairs()[0], resolution.rocking).astype(np.float32)
+    return _profile(max(scanned, key=len), grid.pairs()[0], resolution).astype(np.float32)
 
 
-def _profile(positions: Array, at: Array, width: float) -> Array:
+def _profile(positions: Array, at: Array, resolution: Resolution) -> Array:
     """What each position (n,) sees of a peak at each place (m,), 1 at its top: (n, m).
 
-    A Gaussian of this FWHM; width 0 shares a peak between its two neighbours.
+    A Gaussian of the FWHM along rocking, swept over; width 0 shares a peak between its two neighbours.
     """
     deviation = positions[:, None] - at
-    if width == 0.0:
+    if resolution.rocking == 0.0:
         return tilts.hat(positions, deviation)
-    return np.asarray(np.exp(-4.0 * np.log(2.0) * (deviation / width) ** 2))
+    alone = replace(resolution, rolling=np.inf)
+    return alone.accepts(deviation, np.zeros(1), (resolution.swept, 0.0))
 
 
 @dataclass(frozen=True)

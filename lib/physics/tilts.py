@@ -6,13 +6,16 @@ relations are linear); omega is in radians.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf
 
 Array = NDArray[np.float64]
 
+_GAUSS = 4.0 * float(np.log(2.0))  # exp(-_GAUSS x^2) has a full width at half maximum of 1
+_NO_SWEEP = 1e-3  # of a width
 TOUCHED = 1e-3  # weight above which an interpolation leans on a value
 
 
@@ -152,14 +155,23 @@ def _without(width: float, blur: float) -> float:
 
 @dataclass(frozen=True)
 class Resolution:
-    """Full widths at half maximum along the rocking and rolling directions, in the unit of the tilts.
+    """What a position of the scan accepts, in the unit of the tilts.
 
-    Zero leaves the resolution out of account: what lies between two positions of the scan is then
-    shared between them.
+    A Gaussian of full widths at half maximum along the rocking and rolling directions. Zero leaves the
+    resolution out of account: what lies between two positions of the scan is then shared between them.
+
+    swept is how far a motor moves while a frame is taken, about the position that is stated: tilt1, or where
+    `by_mu`, the rocking motor below omega, whatever tilt1 is. slope is how far the accepted rolling angle
+    moves for a micrometre on the sample, along x and y of the images (an objective sees the two ends of its
+    field under other angles); roll is where it stands for the pixels in question.
     """
 
     rocking: float
     rolling: float
+    swept: float = 0.0
+    by_mu: bool = False
+    slope: tuple[float, float] = (0.0, 0.0)
+    roll: float = 0.0
 
     @property
     def narrow(self) -> float:
@@ -177,7 +189,30 @@ class Resolution:
         What is unfolded is then not the orientations themselves but these with a width of `blur`, about half
         a step of the scan, so that those between the positions of the grid are not forced onto them.
         """
-        return Resolution(*(_without(width, blur) for width in (self.rocking, self.rolling)))
+        rocking, rolling = (_without(width, blur) for width in (self.rocking, self.rolling))
+        return replace(self, rocking=rocking, rolling=rolling)
+
+    def sweep(self, tilt_frame: str, mode: str, omega: float) -> tuple[float, float]:
+        """How far along (rocking, rolling) the motor moves while a frame is taken."""
+        if tilt_frame == "lab" or self.by_mu:
+            return self.swept, 0.0
+        rocking, rolling = sample_to_lab_tilts(mode, self.swept, 0.0, omega)
+        return float(rocking), float(rolling)
+
+    def accepts(self, rocking: Array, rolling: Array, sweep: tuple[float, float]) -> Array:
+        """The share of what deviates so much, 1 at the top of what stands still; mean over the sweep.
+
+        Along the sweep a Gaussian is integrated to error functions, across it stays a Gaussian.
+        """
+        x, y = rocking / self.rocking, (rolling + self.roll) / self.rolling
+        along_x, along_y = sweep[0] / self.rocking, sweep[1] / self.rolling
+        length = float(np.hypot(along_x, along_y))
+        if length < _NO_SWEEP:
+            return np.asarray(np.exp(-_GAUSS * (x**2 + y**2)))
+        along, across = (x * along_x + y * along_y) / length, (x * along_y - y * along_x) / length
+        ends = (erf(_GAUSS**0.5 * (along + end * length)) for end in (0.5, -0.5))
+        part = float(np.sqrt(np.pi / _GAUSS)) / (2.0 * length) * np.subtract(*ends)
+        return np.asarray(part * np.exp(-_GAUSS * across**2))
 
 
 def response(
@@ -203,8 +238,8 @@ def response(
     if resolution.rocking == 0.0 or resolution.rolling == 0.0:
         return (hat(tilt1, scanned1 - a) * hat(tilt2, scanned2 - b)).astype(np.float32)
     rocking, rolling = resolution_directions(tilt_frame, mode, scanned1 - a, scanned2 - b, omega)
-    exponent = (rocking / resolution.rocking) ** 2 + (rolling / resolution.rolling) ** 2
-    return np.exp(-4.0 * np.log(2.0) * exponent).astype(np.float32)
+    sweep = resolution.sweep(tilt_frame, mode, omega)
+    return resolution.accepts(rocking, rolling, sweep).astype(np.float32)
 
 
 def hat(axis: Array, deviation: Array) -> Array:

@@ -97,7 +97,7 @@ def _limits(views: Views, block: Block, chosen: NDArray[np.int64]) -> tuple[Arra
 
 
 def _ends_of_lines(chosen: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """The first and the last of the chosen voxels of each line along z: no other is at a bound of an image."""
+    """The first and the last of the chosen voxels of each line along z: no other bounds an image."""
     ordered = np.sort(chosen)
     new = np.flatnonzero(np.diff(ordered // length, prepend=-1))
     last = np.append(new[1:], ordered.size)[: new.size] - 1
