@@ -25,7 +25,7 @@ from benchmarks import paper_scan
 from benchmarks.common import INIT, table
 from lib import reconstruction
 from lib.initfile.parse import read_initfile
-from lib.mlem import expectation, iterate, map_kernels, resolution
+from lib.mlem import expectation, iterate, map_kernels, search
 from lib.mlem.map_kernels import RUN
 from lib.parallel.communicator import SerialComm
 from lib.projection import footprint
@@ -123,11 +123,11 @@ def measure(folder: Path) -> str:
             (iterate, "find_resolution", "widths of the resolution"),
             (iterate, "_views", "reading the pixels"),
             (iterate, "_with_response", "K of every omega"),
-            (iterate, "_read", "reading off the maps"),
+            (iterate, "readings_of", "reading off the maps"),
             (expectation, "pruned", "giving up what is next to nothing"),
         ):
             patched.enter_context(mock.patch.object(where, name, stages.timed(title, getattr(where, name))))
-        aside = mock.patch.object(resolution, "_deviance", _apart(stages, resolution._deviance))
+        aside = mock.patch.object(search, "_deviance", _apart(stages, search._deviance))
         patched.enter_context(aside)
         started = time.process_time()
         _, _, facts = reconstruction.solve(setting, SerialComm(), quiet=True)

@@ -23,7 +23,7 @@ from tests import phantoms  # noqa: E402 - after its folder
 
 M, SIZE_UM, ROI, STEP = 8.0, 10.0, (88, 88), 0.05
 DARK, NOISE = 0.0, 1.5  # counts, after the background was taken off
-_N_POINTS = 1_500_000  # in the box of the grain
+_N_POINTS = 700_000  # in the box of the grain
 _CELLS = 40
 
 Orientation = Callable[[np.ndarray], np.ndarray]

@@ -9,6 +9,7 @@ error, its width taken from the median, so 1 where they agree; all of them for t
 from __future__ import annotations
 
 import argparse
+import re
 import resource
 import subprocess
 import sys
@@ -201,7 +202,7 @@ def main(arguments: list[str] | None = None) -> str:
         keep = options.keep or Path(folder)
         for name, fault in scans.FAULTS.items():
             if name.startswith(tuple(options.names)):
-                faults.append([name, *fault_row(fault, keep / name.replace(" ", "_"))])
+                faults.append([name, *fault_row(fault, keep / re.sub(r"\W+", "_", name))])
                 print(*faults[-1], sep=" | ", file=sys.stderr, flush=True)
     for make in SCANS:
         words, case = make()

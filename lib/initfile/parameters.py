@@ -128,6 +128,19 @@ class Parameters(SimulationKeys):
         unit="deg",
         default=None,
     )
+    rock_box: str = key(
+        _MICROSCOPE,
+        readers.choice("auto", "true", "false", "mu"),
+        "true: tilt1 moves by a step while a frame is taken (mu: mu does); auto: as the data say",
+        default="auto",
+    )
+    roll_slope: tuple[float, float] | None = key(
+        _MICROSCOPE,
+        readers.either("auto", None, readers.slope),
+        "how the accepted roll moves along x and y of the images; 0: it does not; auto: from the data",
+        unit="deg/um",
+        default=None,
+    )
 
     strain_width: float | None = key(
         _MICROSCOPE,
@@ -338,7 +351,7 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 _AUTO = (
-    "rock_width roll_width strain_width subsets memory threshold background gain "
+    "rock_width roll_width roll_slope strain_width subsets memory threshold background gain "
     "scan tilt_frame tilt_zero strain_zero sim_grain grain_pos grain_dim grain_steps"
 )
 AUTO_KEYS = tuple(_AUTO.split())

@@ -82,6 +82,14 @@ def list_of(reader: Callable[[Value], Any], length: int | None = None) -> Callab
     return read
 
 
+def slope(value: Value) -> tuple[float, float]:
+    """Two numbers, along x and y; a single one may be 0, for none at all."""
+    if not isinstance(value, list) and real(value) == 0.0:
+        return 0.0, 0.0
+    along_x, along_y = list_of(real, 2)(value)
+    return along_x, along_y
+
+
 def choice(*allowed: str) -> Callable[[Value], str]:
     """One of the words."""
 

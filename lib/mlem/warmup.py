@@ -19,8 +19,8 @@ from . import expectation, shape, simulated
 from .counting import with_noise
 from .expectation import Model, NoExchange, View
 from .maps import Maps
-from .resolution import REFINEMENT
 from .response import BlockResponse
+from .search import REFINEMENT
 from .standstill import Watch
 
 

@@ -12,7 +12,7 @@ from lib.errors import Recon3DError
 from lib.initfile.parse import read_initfile
 from lib.mlem import expectation, iterate
 from lib.mlem.maps import Maps
-from lib.mlem.resolution import REFINEMENT
+from lib.mlem.search import REFINEMENT
 from lib.mlem.shape import surface_shift
 from lib.physics.scan_types import SCANS, check_scan, guess_scan, scan_types
 from lib.physics.strain import strain_fields, strain_per_degree

@@ -1,0 +1,85 @@
+"""What else a position of the scan accepts: a motor that moves while a frame is taken, a field that leans.
+
+Both are found as the widths are, by what explains a coarse scan best (`resolution`), once these are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..physics.tilts import Resolution
+from .search import Search, lowest
+
+Array = NDArray[np.float64]
+
+BOX_FWHM = 8.0**0.5 * np.log(2.0) ** 0.5 / 12.0**0.5  # of a Gaussian that spreads like a box of width 1
+_LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
+_CLEARLY = (
+    0.2  # of what one wider by a factor of e may cost, that a moving motor must gain; a Gaussian that is
+)
+# wider instead gains 0.02 less where no motor moves
+_SURE = 30.0  # log likelihood that a field which leans must gain
+_MATTERS = 0.06  # steps of the scan by which the accepted roll moves over the grain's radius of gyration
+_TRIED = 0.25  # steps over that radius, between the slopes that are tried
+_MOVES = 6
+
+
+def with_sweep(search: Search, found: Resolution, refinement: int) -> Resolution:
+    """The resolution with the motor's way, if that explains the scan better: a step of tilt1, or of mu.
+
+    Below omega the two are one. Collective.
+    """
+    kind, step = search.trial.measurement.scan_type, search.trial.steps_deg[0]
+    if found.rocking < BOX_FWHM * step:  # it is sharper than a motor that moves would leave it
+        return found
+    best, before = found, search.deviances([found], refinement)[0]
+    for by_mu in (False, True) if kind.tilt_frame == "sample" else (False,):
+        like = replace(found, swept=step, by_mu=by_mu)
+        swept = search.around(replace(like, rocking=_rest(found.rocking, step)), refinement)
+        now = search.deviances([swept], refinement)[0]
+        if before - now > _CLEARLY * search.price:
+            best, before = swept, now
+    return best
+
+
+def _rest(width: float, step: float) -> float:
+    """The Gaussian that is left of a width if the motor moves by a step."""
+    return float(np.sqrt(max(width**2 - (BOX_FWHM * step) ** 2, (_LEAST_LEFT * width) ** 2)))
+
+
+def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution:
+    """The resolution with the slope of the accepted roll over the image, where that matters. Collective."""
+    trial = search.trial
+    unit = _TRIED * trial.usual_step_deg / _radius_um(search)
+    around = np.array(list(product((-1, 0, 1), repeat=2)))
+    middle = np.zeros(2)
+
+    def leaning(places: Array) -> list[float]:
+        slopes = [replace(found, slope=(x, y)) for x, y in (places * unit).round(12).tolist()]
+        return search.deviances(slopes, refinement)
+
+    for _ in range(_MOVES):
+        values = np.array(leaning(middle + around))
+        best = middle + around[np.argmin(values)]
+        if np.array_equal(best, middle):
+            break
+        middle = best
+    place = middle + lowest(around, values)
+    place = place if leaning(place[None])[0] < values.min() else middle
+    gained = (leaning(np.zeros((1, 2)))[0] - leaning(place[None])[0]) * trial.scan.n_counts
+    if gained < _SURE or float(np.hypot(*place)) * _TRIED < _MATTERS:
+        return found
+    x, y = (place * unit).round(12).tolist()
+    return search.around(replace(found, slope=(x, y)), refinement)
+
+
+def _radius_um(search: Search) -> Array:
+    """Radius of gyration (2,) of the grain's images along x and y, on the sample."""
+    trial = search.trial
+    um_per_px = 1.0 / np.linalg.norm(trial.views.matrix, axis=2).mean(axis=0)
+    places = np.einsum("kij,vj->kvi", trial.views.matrix, trial.xyz_um)
+    return np.asarray(um_per_px * np.sqrt(places.var(axis=1).mean(axis=0)))

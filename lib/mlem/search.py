@@ -1,0 +1,158 @@
+"""The search for what explains a coarse scan best: widths of the resolution, and what goes with them.
+
+A trial is a reconstruction of few iterations with a given resolution; the ranks share the trials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from ..parallel.communicator import Comm, check_alarm, together
+from ..parallel.messages import collect_everywhere
+from ..physics.tilts import Resolution
+from . import coarse
+from .coarse import Trial
+
+Array = NDArray[np.float64]
+
+_ITERATIONS, _SUBSETS = 4, 8  # of a trial; with fewer it has not got far, and narrow widths seem to fit
+_START = (1.0, 1.4)  # widths in steps of the scan
+_TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
+_FAR = 8.0  # times these: surely too broad
+_FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25,)  # between the trials, coarse and fine
+_MOVES = 6  # of the middle of the trials, at most
+_FEWEST_JUDGES = 3  # omegas that are left out
+REFINEMENT = 2  # orientations per step of the scan, along each tilt
+_BLUR_STEPS = {1: 0.8, REFINEMENT: 0.68}  # with which a trial finds the true widths, by refinement
+_BROAD = 8e-3  # of what too broad a width costs: what one broader by a factor of e may
+_SURE = 10.0  # log likelihood that widths must gain over those that are too broad
+_NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
+_NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
+
+
+class Found(NamedTuple):
+    """The widths, and whether the scan tells those that were looked for."""
+
+    resolution: Resolution
+    sure: bool = True
+
+
+def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
+    """How badly given widths explain the scan: minus the log likelihood per count after few iterations.
+
+    On a finer grid narrow widths would explain the noise as well: every third omega is then left out of
+    the reconstruction, and it is these that it must explain.
+    """
+    blur = _BLUR_STEPS[refinement] * trial.usual_step_deg
+    model, grid = trial.model(resolution.sharpened(blur), refinement)
+    judges = [view for k, view in enumerate(model.views) if k % 3 == 1]
+    if refinement == 1 or len(judges) < _FEWEST_JUDGES:
+        return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
+    others = [view for k, view in enumerate(model.views) if k % 3 != 1]
+    maps = coarse.maximise(replace(model, views=others), grid, _ITERATIONS, _SUBSETS)
+    return replace(model, views=judges).deviance(maps)
+
+
+class Search:
+    """The widths with the least deviance: trials on a grid of widths, which the ranks share.
+
+    Equal widths do not turn in the sample frame; narrower ones with broader orientations then explain the
+    scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken.
+    """
+
+    def __init__(
+        self, trial: Trial, given: tuple[float | None, float | None], like: Resolution, comm: Comm
+    ) -> None:
+        self.trial, self.given, self.comm = trial, given, comm
+        self.free = [i for i in range(2) if given[i] is None]
+        measurement = trial.measurement
+        least = _NARROWEST if measurement.scan_type.unknown[1] else _NARROWEST_IN_LINE
+        self.steps = np.array([trial.steps_deg[i] for i in self.free])
+        self.least, self.most = np.log(least * self.steps), np.log(_WIDEST * self.steps)
+        self.like = like  # what does not change while the widths are looked for
+        self.known: dict[tuple[int, Resolution], float] = {}
+        self.price = 0.0  # of a width that is broader by a factor of e
+
+    def first(self) -> Found:
+        """The search from the usual widths and broader ones. Collective."""
+        usual = np.log([_START[i] for i in self.free] * self.steps)
+        starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
+        *deviances, far = self.deviances([self._widths(start) for start in starts], 1)
+        gain = far - min(deviances)
+        if gain * self.trial.scan.n_counts < _SURE:
+            return Found(self._widths(usual), sure=False)
+        self.price = _BROAD * gain
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, _FACTORS)
+        return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
+
+    def again(self, found: Found) -> Found:
+        """The search on a finer grid of orientations, from the widths found before. Collective."""
+        return Found(self.around(found.resolution, REFINEMENT))
+
+    def around(self, what: Resolution, refinement: int) -> Resolution:
+        """The best widths about those of a resolution, which says the rest. Collective."""
+        self.like = what
+        if not self.free:
+            return what
+        widths = (what.rocking, what.rolling)
+        middle = np.log([widths[i] for i in self.free])
+        return self._widths(self._descend(middle, refinement, _FACTORS_AGAIN)[0])
+
+    def _widths(self, logarithms: Array) -> Resolution:
+        values = [0.0 if g is None else g for g in self.given]
+        for i, logarithm in zip(self.free, logarithms, strict=True):
+            values[i] = float(np.exp(logarithm.round(12)))
+        return replace(self.like, rocking=values[0], rolling=values[1])
+
+    def _descend(self, middle: Array, refinement: int, factors: tuple[float, ...]) -> tuple[Array, bool]:
+        """The best logarithms of the widths, and whether that is at a bound."""
+        directions = np.array(list(product((-1, 0, 1), repeat=middle.size)))
+        at_bound = False
+        for factor in factors:
+            for _ in range(_MOVES):
+                points = np.clip(middle + np.log(factor) * directions, self.least, self.most)
+                tried = [self._widths(point) for point in points]
+                values = np.array(self.deviances(tried, refinement)) - self.price * points.sum(axis=1)
+                best = points[np.argmin(values)]
+                if np.array_equal(best, middle):
+                    break
+                middle = best
+            at_bound = bool(((middle <= self.least) | (middle >= self.most)).any())
+            between = np.clip(middle + np.log(factor) * lowest(directions, values), self.least, self.most)
+            value = self.deviances([self._widths(between)], refinement)[0] - self.price * between.sum()
+            middle = between if value < values.min() else middle  # a ridge is no parabola
+        return middle, at_bound
+
+    def deviances(self, tried: list[Resolution], refinement: int) -> list[float]:
+        """`_deviance` of some resolutions. Collective."""
+        new = [what for what in dict.fromkeys(tried) if (refinement, what) not in self.known]
+        mine: list[float] = []
+        with together(self.comm), threadpool_limits(1):
+            for what in new[self.comm.rank :: self.comm.size]:
+                mine.append(_deviance(self.trial, what, refinement))
+                check_alarm(self.comm)
+        for rank, values in enumerate(collect_everywhere(self.comm, mine)):
+            for what, value in zip(new[rank :: self.comm.size], values, strict=True):
+                self.known[refinement, what] = value
+        return [self.known[refinement, what] for what in tried]
+
+
+def lowest(places: NDArray[np.int64], values: Array) -> Array:
+    """Where a parabola through values on the grid -1, 0, 1 (3^n, n) is lowest, on the grid."""
+    n = places.shape[1]
+    pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    columns = [np.ones(len(places)), *places.T, *(places[:, i] * places[:, j] for i, j in pairs)]
+    found = np.linalg.lstsq(np.stack(columns, axis=1), values, rcond=None)[0]
+    hessian = np.zeros((n, n))
+    for (i, j), value in zip(pairs, found[1 + n :], strict=True):
+        hessian[i, j] += value
+        hessian[j, i] += value
+    if np.linalg.eigvalsh(hessian)[0] <= 0.0:
+        return np.zeros(n)
+    return np.clip(np.linalg.solve(hessian, -found[1 : 1 + n]), -1.0, 1.0)
