@@ -42,7 +42,7 @@ def largest_buffers(
         "gather.gather_field": 8 * -(-n_kept // n_ranks),
         "gather.scatter_field": 8 * -(-n_kept // n_ranks),
         "projections._voxels": 8 * min(n_kept, projections._VOXELS_AT_ONCE),
-        "projections.each": max(4 * n_pixels, 72 * n_omega),
+        "projections.each": max(4 * n_pixels, 96 * n_omega),
         "look.look": 4 * -(-n_omega // n_ranks) * min(n_pixels, look._MOST_PIXELS**2),
         "overlaps.total": 40 * n_cells,
         "counting.with_noise": max(4 * min(n_pixels * n_pairs, most), 8 * n_pixels),

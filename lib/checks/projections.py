@@ -4,14 +4,17 @@ The reconstructed density, projected at every omega with the geometry of the run
 images summed over the tilts. What is left over tells a wrong geometry: a centre that is off leaves the
 images displaced across the rotation axis, by about as much, at all omegas alike.
 
+Only what was measured is compared: of an omega with missing frames the projections hold what the others show
+of each voxel, by its orientation (`seen`), and pixels that are known at too few tilts are left out.
+
 The ranks share the omegas; rank 0 sends them the voxels a chunk at a time. Where voxels are larger than
 pixels, the images are summed to bins of their size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +28,9 @@ from ..parallel.progress import Progress
 from ..projection import footprint
 from ..scan.bands import Bands
 from ..scan.binned import binned
+from ..scan.look import zingers
 from ..scan.setting import Setting, find_dark
+from .seen import Seen
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -33,10 +38,14 @@ T = TypeVar("T")
 
 _VOXELS_AT_ONCE = 1 << 20
 _IMAGES_BYTES = 128 << 20  # per rank
-_WHOLE = 0.9  # of the frames of other omegas, with which an omega can be compared
+_WHOLE = 0.5  # of the frames of other omegas, with which an omega can be compared
+_KNOWN = 0.9  # of the measured frames, at which a pixel must be known
 _SHOWN = 4  # omegas of which the images are kept, and the worst one
-_NEIGHBOURS = 9  # omegas whose median residual is the usual one
+_BRIGHTER = 3.0  # times as bright as other omegas, which no beam is
+_NEIGHBOURS = 9  # omegas at least, or half of all, whose median residual is the usual one
 _FAR_ABOVE, _WORTH_A_WORD = 2.0, 0.1  # times the usual residual, and above it
+_UNSURE = 0.5  # of the light that missing frames would have held, which is worked out only roughly
+_SPREADS, _SIGMAS = 6.0, 5.0  # times the scatter of all omegas, and the photons' noise
 
 
 @dataclass(frozen=True)
@@ -53,18 +62,22 @@ class Shown:
 class Comparison:
     """Projections against images, all tilts of an omega together; arrays have an entry per omega in use.
 
-    omega_deg (n,); measured and predicted (n,) are counts above the dark level in the pixels that were
-    measured, with one common scale of the prediction; residual (n,) is what the prediction leaves unexplained
-    of the image beyond the noise of the photons: 0 nothing, 1 everything (the ratio of root mean squares);
-    NaN where nothing is lit, or at omegas that are not `whole` (n,): too many frames were not measured.
-    shift_px (n, 2) is how far the image lies from the prediction; across is the unit vector in the image
-    normal to the projected rotation axis. shown are some of the images, on rank 0 only.
+    omega_deg (n,); measured and predicted (n,) are counts above the dark level in the frames and pixels that
+    were measured, with one common scale of the prediction; residual (n,) is what the prediction, as bright as
+    the image, leaves unexplained of it beyond the noise of the photons: 0 nothing, 1 everything (the ratio of
+    root mean squares); NaN where nothing is lit, or at omegas that are not `whole` (n,): too many frames were
+    not measured. noise (n,) is the standard deviation of its square by that noise, lost (n,) the share of the
+    light that missing frames would have held. shift_px (n, 2) is how far the image lies from the prediction;
+    across is the unit vector in the image normal to the projected rotation axis. shown are some of the
+    images, on rank 0 only.
     """
 
     omega_deg: Array
     measured: Array
     predicted: Array
     residual: Array
+    noise: Array
+    lost: Array
     shift_px: Array
     whole: NDArray[np.bool_]
     across: tuple[float, float]
@@ -77,6 +90,12 @@ class Comparison:
         return float(np.median(known)) if known.size else 0.0
 
     @property
+    def residual_by_noise(self) -> float:
+        """The `usual_residual` that noise alone may leave."""
+        known = self.noise[np.isfinite(self.residual)]
+        return float(np.sqrt(_SIGMAS * np.median(known) / np.sqrt(known.size))) if known.size else 0.0
+
+    @property
     def shift_across_px(self) -> float:
         """How far the images lie from the projections across the axis, median over the omegas."""
         shifts = self.shift_px @ np.array(self.across)
@@ -85,10 +104,15 @@ class Comparison:
 
     @property
     def standing_out(self) -> NDArray[np.bool_]:
-        """The omegas (n,) whose residual is far above that of their neighbours."""
+        """The omegas (n,) whose residual is far above that of their neighbours, scatter and noise."""
         residual = np.where(self.whole, np.nan_to_num(self.residual, nan=1.0), self.usual_residual)
-        usual = median_filter(residual, _NEIGHBOURS, mode="nearest")
-        return self.whole & (residual > np.maximum(_FAR_ABOVE * usual, usual + _WORTH_A_WORD))
+        n_around = max(_NEIGHBOURS, residual.size // 2)
+        usual = median_filter(residual, n_around, mode="nearest")
+        spread = 1.4826 * np.median(np.abs(residual - np.median(residual)))
+        noisy = np.sqrt(usual**2 + _SIGMAS * np.nan_to_num(self.noise)) - usual
+        above = np.maximum(noisy, max(_SPREADS * float(spread), _WORTH_A_WORD))
+        limit = np.maximum(_FAR_ABOVE * usual, usual + above) + _UNSURE * self.lost
+        return self.whole & (residual > limit)
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result; single precision keeps them small."""
@@ -102,33 +126,41 @@ class Comparison:
 
 
 def compare(
-    setting: Setting, density: Array, comm: Comm, factors: Array | None = None, *, quiet: bool = False
+    setting: Setting,
+    density: Array,
+    comm: Comm,
+    fields: Mapping[str, Array] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool = False,
 ) -> Comparison:
     """Project the density (n_x, n_y, n_z) of rank 0, in any unit, at every omega. Collective.
 
     Other ranks may give anything; the result is the same on every rank (but for `shown`), for any number of
-    ranks. factors (n,) are the brightness of the omegas, on every rank; None: the same at all.
+    ranks. fields are those of the orientation, on rank 0, and None on all ranks where it is not known; facts
+    what was found with the density, on every rank: the brightness of the omegas, the gain, the resolution.
     """
-    bright = np.ones(setting.measurement.n_omega) if factors is None else factors
-    n_omega = setting.measurement.n_omega
-    projector = _Projector(setting, density, comm)
+    facts, n_omega = facts or {}, setting.measurement.n_omega
+    bright = facts.get("omega_factors", np.ones(n_omega))
+    projector = _Projector(setting, density, comm, fields, facts)
     mine = len(block(n_omega, comm.size, comm.rank))
     show = comm.rank == 0 and not quiet
     with Progress("projections", mine, "omegas", overall=n_omega, visible=show) as progress:
         rows = projector.each(range(n_omega), projector.statistics, progress)
         statistics = np.array(rows)
         whole = setting.measurement.share_of_frames >= _WHOLE
-        statistics[~whole, 6:8] = np.nan
+        statistics[~whole, -2:] = np.nan
         statistics[:, [1, 3]] *= bright[:, None]
         statistics[:, 4] *= bright**2
         scale = statistics[whole, 3].sum() / max(statistics[whole, 4].sum(), 1e-30)
+        own = _own_scale(statistics, scale)
         omega_deg = setting.measurement.omega_deg
-        residual = np.where(whole, _residual(statistics, scale), np.nan)
+        residual = np.where(whole, _residual(statistics, own), np.nan)
         chosen = _choose(residual)
         shown = projector.each(
             chosen,
             lambda k, m, p: Shown(
-                float(omega_deg[k]), m, (scale * bright[k] * p).astype(np.float32), projector.bins
+                float(omega_deg[k]), m, (own[k] * bright[k] * p).astype(np.float32), projector.bins
             ),
             everywhere=False,
         )
@@ -140,20 +172,37 @@ def compare(
         statistics[:, 0],
         scale * statistics[:, 1],
         residual,
-        statistics[:, 6:8],
+        _noise(statistics, residual),
+        statistics[:, 8],
+        statistics[:, -2:],
         whole,
         (float(across[0]), float(across[1])),
         shown,
     )
 
 
-def _residual(statistics: Array, scale: float) -> Array:
+def _own_scale(statistics: Array, scale: float) -> Array:
+    """The scale (n,) of the prediction at each omega, near the common one: the beam varies, the grain not."""
+    own = statistics[:, 3] / np.maximum(statistics[:, 4], 1e-30)
+    return np.clip(own, scale / _BRIGHTER, scale * _BRIGHTER)
+
+
+def _residual(statistics: Array, scale: float | Array) -> Array:
     """See `Comparison`; the photons' noise is taken out of both sums of squares."""
     _, _, mm, mp, pp, noise = statistics[:, :6].T
     left = np.maximum(mm - 2.0 * scale * mp + scale**2 * pp - noise, 0.0)
     light = mm - noise
     lit = light > noise / 10
     return np.where(lit, np.sqrt(left / np.where(lit, light, 1.0)), np.nan)
+
+
+def _noise(statistics: Array, residual: Array) -> Array:
+    """See `Comparison`; of pixels that are left with a share `residual` of their counts."""
+    mm, noise, squares, lit = statistics[:, [2, 5, 6, 7]].T
+    left = np.nanmedian(residual) if np.isfinite(residual).any() else 0.0
+    return np.asarray(
+        np.sqrt(2.0 * squares + 4.0 * left**2 * lit) / np.maximum(mm - noise, noise / 10 + 1e-30)
+    )
 
 
 def _choose(residual: Array) -> list[int]:
@@ -167,14 +216,26 @@ def _choose(residual: Array) -> list[int]:
 class _Projector:
     """Measured and predicted images of the omegas, shared among the ranks."""
 
-    def __init__(self, setting: Setting, density: Array, comm: Comm) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        density: Array,
+        comm: Comm,
+        fields: Mapping[str, Array] | None,
+        facts: Mapping[str, Any],
+    ) -> None:
         self.setting, self.comm = setting.fitted_to_voxels(), comm
-        self.dark = find_dark(self.setting.measurement, comm)
-        self.share_of_frames = setting.measurement.share_of_frames
+        measurement = self.setting.measurement
+        self.dark = replace(find_dark(measurement, comm), gain=float(facts.get("gain", 1.0)))
         self.bins, self.shape = self.setting.projector.bins, self.setting.projector.detector_shape
         self.widths_px = self.setting.projector.widths_px
         self.values = density.reshape(-1) if comm.rank == 0 else np.empty(0)
         self.places = np.flatnonzero(self.values > 0)
+        self.lost: dict[int, float] = {}
+        self.seen = Seen.of(measurement, setting.params, facts) if fields is not None else None
+        self.unknown = np.zeros((self.places.size, 2), dtype=np.float32)
+        if self.seen is not None and comm.rank == 0 and fields:
+            self.unknown = self.seen.unknown(fields, self.places)
 
     def each(
         self,
@@ -203,48 +264,67 @@ class _Projector:
         return results
 
     def statistics(self, k: int, measured: Image, predicted: Image) -> tuple[float, ...]:
-        """Sums m, p, mm, mp, pp over the pixels, the expected square of the noise, the shift (x, y) in px.
+        """Sums over the pixels that were measured, and the shift (x, y) in pixels.
 
-        Of the pixels that were measured.
+        Sums of m, p, mm, mp, pp, of the variances v of the noise, of vv and v mm; then the share of the light
+        in missing frames.
         """
         known = np.isfinite(measured)
         m, p = (image[known].astype(np.float64) for image in (measured, predicted))
-        n_values = int(self.setting.measurement.measured(k).sum()) * m.size
-        scaled = 1.0 / self.share_of_frames[k]
-        noise = scaled * (float(np.maximum(m, 0.0).sum()) + scaled * n_values * self.dark.variance)
-        sums = [float(v) for v in (m.sum(), p.sum(), (m * m).sum(), (m * p).sum(), (p * p).sum())]
-        return *sums, noise, *(self.bins * _shift(measured, predicted))
+        n_frames = int(self.setting.measurement.measured(k).sum())
+        variance = self.dark.gain * np.maximum(m, 0.0) + n_frames * self.dark.variance
+        products = (m, p, m * m, m * p, p * p, variance, variance**2, variance * m * m)
+        return *(float(v.sum()) for v in products), self.lost[k], *(self.bins * _shift(measured, predicted))
 
     def _measured(self, bands: Bands, k: int) -> Image:
-        """Counts above the dark level of one omega, all tilts together, binned; NaN where not measured.
+        """Counts above the dark level of one omega, the measured tilts together, binned.
 
-        Scaled up where frames are missing.
+        NaN where a pixel is known at too few of them.
         """
-        total = (self.setting.totals or {}).get(k)
-        image = bands.total(k) if total is None else total
+        measured, image = self.setting.measurement.measured(k), (self.setting.totals or {}).get(k)
+        if image is None or bands.dtype.kind == "f":
+            found = bands.over_tilts(k, brightest=False)
+            image = found.total
+            if found.n_unknown is not None:
+                image[found.n_unknown > (1.0 - _KNOWN) * measured.sum()] = np.nan
         image = image if image.shape == self.shape else binned(image, self.bins)
-        dark = np.float32(self.setting.measurement.measured(k).sum() * self.dark.mean)
-        return (image - dark) / np.float32(self.share_of_frames[k])
+        image = image - np.float32(measured.sum() * self.dark.mean)
+        image[zingers(image, float(measured.sum()) * self.dark.variance, self.dark.gain)] = np.nan
+        return image
 
     def _predict(self, numbers: list[int]) -> list[Image]:
-        """The projections of the density at this rank's omegas."""
+        """The projections at this rank's omegas of the density, as far as the measured frames show it."""
         images = [np.zeros(self.shape, dtype=np.float32) for _ in numbers]
         views, any_row = self.setting.projector.views, np.empty(0, dtype=np.int32)
-        for xyz_um, values in self._voxels():
-            for k, image in zip(numbers, images, strict=True):
+        tables = [None if self.seen is None else self.seen.table(k) for k in numbers]
+        plain = self.setting.measurement.share_of_frames.astype(np.float32)
+        light = np.zeros((2, len(numbers)))
+        for xyz_um, values, unknown in self._voxels():
+            for n, (k, image, table) in enumerate(zip(numbers, images, tables, strict=True)):
                 place = views.matrix[k], views.shift[k], self.widths_px[k], self.shape, any_row
-                footprint.cast(values, (xyz_um, *place), image)
+                if self.seen is None:
+                    shares: Image | np.float32 = plain[k]
+                else:
+                    shares = np.float32(1.0) if table is None else self.seen.share(table, unknown)
+                footprint.cast(values * shares, (xyz_um, *place), image)
+                light[:, n] += float(values.sum()), float((values * shares).sum())
+        self.lost |= dict(zip(numbers, (1.0 - light[1] / np.maximum(light[0], 1e-30)).tolist(), strict=True))
         return images
 
-    def _voxels(self) -> Iterator[tuple[Array, Image]]:
-        """Places (n, 3) in micrometres and density (n,) of the voxels that hold any, chunk by chunk."""
+    def _voxels(self) -> Iterator[tuple[Array, Image, Image]]:
+        """Places (n, 3) in micrometres, density (n,) and unknown (n, 2) of the voxels that hold any.
+
+        Chunk by chunk.
+        """
         comm, grid = self.comm, self.setting.projector.volume.axes_um
         for start in range(0, comm.bcast(self.places.size), _VOXELS_AT_ONCE):
-            here = self.places[start : start + _VOXELS_AT_ONCE]
-            here, values = broadcast(comm, (here, self.values[here].astype(np.float32)))
+            some = slice(start, start + _VOXELS_AT_ONCE)
+            here = self.places[some]
+            chunk = here, self.values[here].astype(np.float32), self.unknown[some]
+            here, values, unknown = broadcast(comm, chunk)
             ijk = np.unravel_index(here, self.setting.projector.volume.shape)
             xyz_um = np.column_stack([axis[i] for axis, i in zip(grid, ijk, strict=True)])
-            yield xyz_um, values
+            yield xyz_um, values, unknown
 
 
 def _shift(measured: Image, predicted: Image) -> Array:

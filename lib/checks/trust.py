@@ -23,6 +23,7 @@ _CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to
 _FAR_MISFIT = 3.0  # chi-square per value, which is 1 where the model is right
 _NEARLY_ALL = 0.9  # of the voxels of the volume
 _WIDTHS = ("rock_width", "roll_width", "strain_width")
+_FACTS = ("omega_factors", "gain", *(f"{key}_deg" for key in _WIDTHS))  # that the projections need
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
@@ -57,8 +58,8 @@ def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) 
         density = result.fields["intensity"]
     comparison = None
     if comm.bcast(bool(result.mask.any())):
-        factors = comm.bcast(result.facts.get("omega_factors"))
-        comparison = projections.compare(setting, density, comm, factors, quiet=quiet)
+        facts = comm.bcast({key: value for key, value in result.facts.items() if key in _FACTS})
+        comparison = projections.compare(setting, density, comm, result.fields, facts, quiet=quiet)
     return Checks(comparison, doubts.try_others(setting, comm, quiet=quiet))
 
 
@@ -120,7 +121,7 @@ def _center_warning(projector: Projector, found: Comparison) -> list[str]:
 
 
 def _residual_warning(found: Comparison) -> list[str]:
-    if found.usual_residual < _UNEXPLAINED:
+    if found.usual_residual < np.hypot(_UNEXPLAINED, found.residual_by_noise):
         return []
     return [
         f"the projections of the result leave {100 * found.usual_residual:.0f} % of the images unexplained, "
@@ -132,7 +133,7 @@ def _residual_warning(found: Comparison) -> list[str]:
 def _omega_warning(setting: Setting, found: Comparison) -> list[str]:
     odd = found.standing_out
     if setting.alignment is not None:  # that has named some already
-        odd = odd & ~setting.alignment.standing_out
+        odd = odd & ~setting.alignment.surely_out
     if not odd.any():
         return []
     return [

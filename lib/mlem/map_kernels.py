@@ -216,10 +216,11 @@ def compare(expected, counts, measured, owned, factor, dark, faintest):  # type:
 
     factor is the brightness; dark is that of `physics.noise.Dark.for_kernel`; its variance, in photons, is
     added to both sides. Returns chi-square for a gain of 1 and the number of values in it: those of owned
-    pixels where `measured` is 1, not 0, and the least light or more is expected. Counts that are NaN, not
-    known, are taken as expected. Without branches, so that it compiles to vector instructions.
+    pixels where `measured` is 1, not 0, and the least light or more is expected; of one value no more
+    than the most of `dark` counts. Counts that are NaN, not known, are taken as expected. Without branches,
+    so that it compiles to vector instructions.
     """
-    level, cut, noise, least = dark
+    level, cut, noise, least, most = dark
     chi_square, n_values = np.float64(0.0), np.float64(0.0)
     for r in range(expected.shape[0]):
         row, data, in_row, n_in_row = expected[r], counts[r], _ZERO, _ZERO
@@ -231,7 +232,7 @@ def compare(expected, counts, measured, owned, factor, dark, faintest):  # type:
             c = max(count + noise, _ZERO) if count == count else e  # noqa: PLR0124 - NaN is not
             ratio = c / e
             counted = measured[t] if (light >= least) & (count == count) else _ZERO  # noqa: PLR0124
-            in_row += (c - e) * (ratio - _ONE) * counted
+            in_row += min((c - e) * (ratio - _ONE), most) * counted
             n_in_row += counted
             row[t] = factor * ratio
         if owned[r]:

@@ -14,6 +14,7 @@ from .censored import mean_of
 Image = NDArray[np.float32]
 
 LEAST_SIGMA = 3.0  # of the noise, above which its cut at zero does not matter
+_MOST_SIGMA = 10.0  # that a value may be off in chi-square: a zinger is one value, not a bad fit
 LIT_SIGMA = 4.0  # a dark pixel is taken for lit once in 30,000 times
 _CLIP_SIGMA = 3.0  # above it there is signal
 _CLIPPED_SECOND_MOMENT = 0.9733  # of a normal distribution cut off at 3 sigma
@@ -64,11 +65,15 @@ class Dark:
         """Counts of light whose own variance is that of the dark values."""
         return self.variance / self.gain
 
-    def for_kernel(self) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-        """Level, twice the floor, `in_photons`, `least_light`, as `mlem.map_kernels.compare` takes them."""
-        numbers = self.level, 2.0 * self.floor, self.in_photons, self.least_light
-        level, cut, noise, least = map(np.float32, numbers)
-        return level, cut, noise, least
+    def for_kernel(self) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32]:
+        """As `mlem.map_kernels.compare` takes it.
+
+        Level, twice the floor, `in_photons`, `least_light`, and the most that a value counts in chi-square.
+        """
+        most = _MOST_SIGMA**2 * self.gain
+        numbers = self.level, 2.0 * self.floor, self.in_photons, self.least_light, most
+        level, cut, noise, least, most_of_one = map(np.float32, numbers)
+        return level, cut, noise, least, most_of_one
 
 
 def dark_sigma(values: NDArray[Any]) -> float:

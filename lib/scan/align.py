@@ -111,7 +111,7 @@ def fit_center(setting: Setting, spots: Spots) -> Setting:
 def _warnings(setting: Setting, found: Alignment, auto: bool) -> list[str]:
     """What a user should know of the fit."""
     warnings = []
-    odd = found.standing_out
+    odd = found.surely_out
     if odd.any():
         omega_deg = setting.measurement.omega_deg
         warnings.append(

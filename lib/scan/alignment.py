@@ -30,6 +30,7 @@ _LOST_SHARE = 0.05  # of the omegas at which the grain may touch the edge
 _SAME_SPOT = 0.3  # of the usual total that a spot needs to be taken for the grain
 WORST_LEVER = 6.0  # error of the centre over that of the mean of the centroids
 _OUTLIER = 5.0  # standard deviations
+_LACKING = 2.0  # times as many at an omega that lacks frames: what these held is but guessed
 _TOTAL_OFF, _RESIDUAL_OFF_PX = 0.03, 1.0  # least deviations that are worth a word
 _FAINTEST_SCALE = 1e-4  # px
 _TUKEY = 4.685  # 95 % efficient for normal errors
@@ -47,7 +48,8 @@ class Alignment:
     center_px is the image of the rotation axis; it was determined along across (a unit vector in the
     image), with the standard error center_std_px. grain_um is the grain's centre of mass, reach_um how
     far it extends from there. centroid_px and residual_px are (n, 2), totals (n,) in counts.
-    trusted (n,) says where nothing but the whole grain seems to be in the image.
+    trusted (n,) says where nothing but the whole grain seems to be in the image; slack (n,) is how many times
+    further off than others an omega may be, because frames are missing.
     """
 
     center_px: tuple[float, float]
@@ -60,6 +62,7 @@ class Alignment:
     totals: Array
     trusted: NDArray[np.bool_]
     scale_px: float
+    slack: Array | float = 1.0
 
     @property
     def drift_px(self) -> Array:
@@ -67,9 +70,14 @@ class Alignment:
         return np.where(self.trusted[:, None], self.residual_px, 0.0)
 
     @property
+    def surely_out(self) -> NDArray[np.bool_]:
+        """Those of them that lack no frames: what these held is but guessed, and may have made the rest."""
+        return self.standing_out & (np.broadcast_to(self.slack, self.totals.shape) == 1.0)
+
+    @property
     def standing_out(self) -> NDArray[np.bool_]:
         """The omegas (n,) whose total or residual is out of line."""
-        limit = max(_OUTLIER * self.scale_px, _RESIDUAL_OFF_PX)
+        limit = max(_OUTLIER * self.scale_px, _RESIDUAL_OFF_PX) * self.slack
         return ~self.trusted | ~(np.linalg.norm(self.residual_px, axis=1) < limit)
 
     def facts(self) -> dict[str, Any]:
@@ -101,10 +109,10 @@ def fit(
     """Fit the spots of n omegas with the projections matrix (n, 2, 3), shift (n, 2), made with center_px.
 
     omega (n,) in radians; axis is that of the rotation in the sample (0 x, 1 y, 2 z), share (n,) the
-    part of the tilts that was measured. Raises Recon3DError, naming the key `where`, if nothing is lit,
-    if the grain leaves the image and if the omegas are too few or too close: worst_lever is the most that
-    the error of the centre may be, over that of the mean of as many centroids; over a quarter of a turn it
-    is 8.
+    part of the tilts that was measured, with which an omega counts; in the spots the others are filled in.
+    Raises Recon3DError, naming the key `where`, if nothing is lit, if the grain leaves the image and if the
+    omegas are too few or too close: worst_lever is the most that the error of the centre may be, over that of
+    the mean of as many centroids; over a quarter of a turn it is 8.
     """
     lit = np.array([len(found) > 0 for found in spots])
     if lit.sum() < max(_LEAST_OMEGAS, (1.0 - _LOST_SHARE) * lit.size):
@@ -114,10 +122,11 @@ def fit(
     across *= np.sign(across[np.abs(across).argmax()])
     design = np.concatenate([np.broadcast_to(across[:, None], (lit.size, 2, 1)), matrix], axis=2)
     chosen = [0] * lit.size
+    slack = np.where(share < 1.0, _LACKING, 1.0)
     for _ in range(_CHOICES):
         totals, centroids, edge = _table(spots, chosen)
-        brightness = totals / np.maximum(share, 1e-3) / _usual(totals, share, omega, lit & ~edge)
-        odd = ~(np.abs(brightness - 1.0) < _limit(brightness[lit & ~edge]))
+        brightness = totals / _usual(totals, omega, lit & ~edge)
+        odd = ~(np.abs(brightness - 1.0) < _limit(brightness[lit & ~edge]) * slack)
         _check(where, ~lit | (edge & ~(odd & (brightness > 1.0))), lit & ~edge & ~odd, design, worst_lever)
         trusted = lit & ~edge & ~odd
         solution, weights, scale = _robust(design, centroids - shift, np.where(trusted, share, 0.0))
@@ -138,6 +147,7 @@ def fit(
         totals=totals,
         trusted=trusted,
         scale_px=scale,
+        slack=slack,
     )
 
 
@@ -159,7 +169,7 @@ def _table(spots: Sequence[Sequence[Spot]], chosen: list[int]) -> tuple[Array, A
     )
 
 
-def _usual(totals: Array, share: Array, omega: Array, among: NDArray[np.bool_]) -> Array:
+def _usual(totals: Array, omega: Array, among: NDArray[np.bool_]) -> Array:
     """The total (n,) of counts to expect at each omega (radians) from those that are like most `among` them.
 
     It may vary with omega, by absorption and by what the range of the tilts cuts off, but slowly: a
@@ -169,8 +179,7 @@ def _usual(totals: Array, share: Array, omega: Array, among: NDArray[np.bool_]) 
     harmonics = (1, 2) if among.sum() >= _ENOUGH_FOR_HARMONICS else ()
     columns = [np.ones_like(omega), *(f(m * omega) for m in harmonics for f in (np.cos, np.sin))]
     rows = np.stack(columns, axis=1)
-    values = totals / np.maximum(share, 1e-3)
-    values = np.where(among, values, 0.0)
+    values = np.where(among, totals, 0.0)
     expected: NDArray[Any] = np.full(omega.size, float(np.median(values[among])))
     for _ in range(_ROUNDS):
         distance = np.abs(values - expected)

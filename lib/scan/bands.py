@@ -21,6 +21,7 @@ from ..projection.views import PixelSet
 from .store import Scan
 
 _TILE_BYTES = 2 << 20  # read before it is transposed; fits into the caches
+_LEAST_KNOWN = 0.1  # of a weighted sum
 
 Marks = NDArray[np.bool_] | None  # of what is unknown; None for nothing
 
@@ -179,6 +180,21 @@ class Bands:
             light *= len(places) / np.where(n_known > 0, n_known, np.float32(np.nan))
             return OverTilts(most, light, n_unknown)
         return OverTilts(most, light)
+
+    def weighted(self, number: int, weights: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The weighted sum (n_x, n_y) over the tilts (n_tilt1, n_tilt2) of one omega that were measured.
+
+        Of a pixel that is unknown at some of them the sum is scaled up; NaN where that is too much.
+        """
+        frame = np.empty(self.scan.shape[3:], dtype=self.scan.dtype)
+        light, known = np.zeros((2, *frame.shape), dtype=np.float32)
+        for i, j in np.argwhere(self.scan.measured[:, :, self.omega_index[number]]).tolist():
+            self._file.read_columns((i, j, self.omega_index[number]), 0, frame)
+            there = np.isfinite(frame) if frame.dtype.kind == "f" else np.ones(frame.shape, dtype=np.bool_)
+            light += np.float32(weights[i, j]) * np.where(there, frame, 0)
+            known += np.float32(weights[i, j]) * there
+        share = known / np.float32(weights.sum())
+        return np.divide(light, share, out=np.full_like(light, np.nan), where=share > _LEAST_KNOWN)
 
 
 def filled_in(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _HULL_SIGMA, _UNSURE_SIGMA = 3.0, 0.5
 _AVERAGED_PX = (3, 5, 7, 9)  # to a side; the first with which noise does not hide the rim
 _RIM = 0.04  # of what a bright pixel has, which a ray through the rim has
 _BRIGHT = 99.0  # percentile of what a bright pixel has
+_ZINGER_TIMES, _ZINGER_SIGMA = 1.2, 8.0  # what surrounds a pixel, and its noise, that it must exceed
+_MOST_THERE = 3  # of four neighbours of a missing frame
 _MOST_PIXELS = 128  # of a small image, along each side
 
 
@@ -74,8 +77,9 @@ def _total(setting: Setting, bands: Bands, k: int) -> tuple[Image, NDArray[np.in
 def look(setting: Setting, dark: Dark, comm: Comm, *, quiet: bool = False) -> tuple[Spots, list[Image]]:
     """The spots of the image of every omega in use, on every rank, and small images, on rank 0. Collective.
 
-    A small image holds the counts above the dark level of as many tilts as other omegas have, `shrinkage`
-    pixels put together in each direction; NaN where not half of them were measured.
+    Frames that are missing are filled in from their neighbours (`stand_ins`). A small image holds the counts
+    above the dark level, `shrinkage` pixels put together in each direction; NaN where not half of them were
+    measured.
     """
     measurement = setting.measurement
     n_omega, factor = measurement.n_omega, shrinkage(setting)
@@ -89,16 +93,61 @@ def look(setting: Setting, dark: Dark, comm: Comm, *, quiet: bool = False) -> tu
         Progress("alignment", len(mine), "omegas", overall=n_omega, visible=show) as progress,
     ):
         for k in mine:
-            n_measured = int(measurement.measured(k).sum())
-            total, _ = _total(setting, bands, k)
-            image = _small(total - np.float32(n_measured * dark.mean), factor)
-            sigma = factor * float(np.sqrt(n_measured * dark.stored_variance))
+            weights = stand_ins(measurement.measured(k).reshape(measurement.scan.shape[:2]))
+            whole = bool((weights == 1.0).all())
+            total = _total(setting, bands, k)[0] if whole else bands.weighted(k, weights)
+            light, n_noisy = total - np.float32(weights.sum() * dark.mean), float((weights**2).sum())
+            light[zingers(light, n_noisy * dark.variance)] = np.nan
+            image = _small(light, factor)
+            sigma = factor * float(np.sqrt(n_noisy * dark.stored_variance))
             spots.append([spot.of_pixels(factor) for spot in find_spots(filled_in(image), 0.0, sigma)])
-            images.append(image / np.float32(measurement.share_of_frames[k]))
+            images.append(image)
             progress.advance()
             check_alarm(comm)
     everywhere = [row for part in collect_everywhere(comm, spots) for row in part]
     return everywhere, [image for part in collect(comm, images) for image in part]
+
+
+def zingers(image: Image, variance: float, gain: float = 1.0) -> NDArray[np.bool_]:
+    """Single pixels (n_x, n_y) far above all of the eight around them: no light of a grain.
+
+    The image is in counts above the dark level, of which a photon makes `gain`; variance is that of dark
+    pixels.
+    """
+    rim = np.pad(np.nan_to_num(image, nan=0.0), 1, mode="edge")
+    n_x, n_y = image.shape
+    around = np.zeros(image.shape, dtype=np.float32)
+    for i, j in product(range(3), repeat=2):
+        if (i, j) != (1, 1):
+            np.maximum(around, rim[i : i + n_x, j : j + n_y], out=around)
+    limit = _ZINGER_TIMES * around + _ZINGER_SIGMA * np.sqrt(gain * around + np.float32(variance + 1.0))
+    return np.asarray(image > limit)
+
+
+def stand_ins(measured: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights (n_tilt1, n_tilt2) with which the sum of the measured frames is that of all.
+
+    A missing one is taken for the plane through its next neighbours, bent as the diagonal ones tell where
+    most are there; for the mean of all where it has none.
+    """
+    weights = measured.astype(np.float64)
+    for i, j in np.argwhere(~measured).tolist():
+        beside = _there(measured, [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)])
+        across = _there(measured, [(i - 1, j - 1), (i - 1, j + 1), (i + 1, j - 1), (i + 1, j + 1)])
+        bent = len(beside) >= _MOST_THERE and len(across) >= _MOST_THERE
+        for place in beside:
+            weights[place] += (1.0 + bent) / len(beside)
+        for place in across if bent else ():
+            weights[place] -= 1.0 / len(across)
+        if not beside:
+            weights[measured] += 1.0 / max(int(measured.sum()), 1)
+    return weights
+
+
+def _there(measured: NDArray[np.bool_], places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of the places that are on the grid and were measured."""
+    n1, n2 = measured.shape
+    return [(i, j) for i, j in places if 0 <= i < n1 and 0 <= j < n2 and measured[i, j]]
 
 
 def shrinkage(setting: Setting) -> int:
