@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..mlem import coarse
+from ..mlem.coarse import CoarseScan
 from ..parallel.communicator import Comm
 from ..scan.setting import Setting, find_dark
 from .geometry import COARSE, Candidate, Verdict, equal, judge_all, present_candidate
@@ -19,15 +20,23 @@ _LEAST_OMEGAS = 12  # to reconstruct from two thirds of them and judge by the ot
 _CLEARLY = 1.15  # times the best misfit, at which that of the run is worth a warning
 
 
-def try_others(setting: Setting, comm: Comm, *, quiet: bool = False) -> list[Verdict]:
+def load(setting: Setting, comm: Comm) -> CoarseScan | None:
+    """What the trials look at, on every rank; None where the omegas are too few to judge. Collective."""
+    if setting.measurement.n_omega < _LEAST_OMEGAS:
+        return None
+    dark, size = find_dark(setting.measurement, comm), COARSE | {"n_omega": _N_OMEGA}
+    return coarse.load(setting.measurement, dark, comm, **size, everywhere=True)
+
+
+def try_others(
+    setting: Setting, scan: CoarseScan | None, comm: Comm, *, quiet: bool = False
+) -> list[Verdict]:
     """The verdict on the geometry of the run, then those on others. Collective; the same on every rank.
 
-    None where the omegas are too few to judge.
+    None without a scan to look at.
     """
-    if setting.measurement.n_omega < _LEAST_OMEGAS:
+    if scan is None:
         return []
-    dark, size = find_dark(setting.measurement, comm), COARSE | {"n_omega": _N_OMEGA}
-    scan = coarse.load(setting.measurement, dark, comm, **size, everywhere=True)
     return judge_all(setting, _others(setting), None, scan, comm, quiet)
 
 

@@ -45,7 +45,7 @@ class Seen:
             widths[i] = float(facts.get(f"{key}_deg", usual if given is None else given))
         grids = (kind.grid(measurement.relative_axes_deg(), n) for n in _REFINEMENTS)
         grid = next(g for g in grids if g.n_pairs <= _MOST_STATES or g.refinement == _REFINEMENTS[-1])
-        return cls(measurement, Resolution(*widths), grid)
+        return cls(measurement, Resolution(widths[0], widths[1]), grid)
 
     def unknown(self, fields: Mapping[str, Array], places: NDArray[np.int64]) -> Light:
         """Positions (n, 2) on the axes of the unknown, from tilt_zero, of voxels given by their numbers."""

@@ -13,8 +13,10 @@ from ..projection.projector import Projector
 from ..scan import alignment
 from ..scan.gather import Result
 from ..scan.setting import Setting
-from . import doubts, projections
+from . import doubts, heldout, parity, projections
 from .geometry import Verdict
+from .heldout import HeldOut
+from .parity import Parity
 from .projections import Comparison
 
 Array = NDArray[np.float64]
@@ -31,15 +33,21 @@ _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 class Checks:
     """The projections of the result beside the images (None: no grain), and other geometries tried.
 
-    Empty where they were not asked for.
+    How well omegas are told that were left out, and the parity of the scan. Empty where they were not asked
+    for or cannot be.
     """
 
     comparison: Comparison | None = None
     verdicts: list[Verdict] = field(default_factory=list)
+    held_out: HeldOut | None = None
+    parity: Parity | None = None
 
     def facts(self) -> dict[str, Any]:
         """For the attributes of the result."""
-        return self.comparison.facts() if self.comparison else {}
+        found = self.comparison.facts() if self.comparison else {}
+        for more in (self.held_out, self.parity):
+            found |= more.facts() if more else {}
+        return found
 
     def warnings(self, setting: Setting, result: Result) -> list[str]:
         """What a user should know before trusting the result, in plain words."""
@@ -57,10 +65,15 @@ def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) 
     if comm.rank == 0 and setting.params.method == "mlem":
         density = result.fields["intensity"]
     comparison = None
+    facts = comm.bcast({key: value for key, value in result.facts.items() if key in _FACTS})
     if comm.bcast(bool(result.mask.any())):
-        facts = comm.bcast({key: value for key, value in result.facts.items() if key in _FACTS})
         comparison = projections.compare(setting, density, comm, result.fields, facts, quiet=quiet)
-    return Checks(comparison, doubts.try_others(setting, comm, quiet=quiet))
+    scan = doubts.load(setting, comm)
+    held_out = None
+    if comparison is not None and scan is not None and setting.params.method == "mlem":
+        held_out = heldout.judge(setting, result.mask, facts, scan, comm)
+    verdicts = doubts.try_others(setting, scan, comm, quiet=quiet)
+    return Checks(comparison, verdicts, held_out, parity.judge(setting, comm, facts.get("gain", 1.0)))
 
 
 def plain_warnings(setting: Setting, result: Result) -> list[str]:

@@ -117,6 +117,8 @@ def write(
     sections += _dark_level(setting.measurement)
     sections += _alignment(setting)
     sections += _geometries(checks.verdicts)
+    for what, said in (("Omegas that were left out", checks.held_out), ("Half a turn apart", checks.parity)):
+        sections += [f"<section><h2>{what}</h2><p>{escape(said.words())}</p></section>"] if said else []
     sections.append(_parameters(params))
     sections.append(_versions())
     title = f"{params.folder.resolve().name}: {params.method}"

@@ -109,17 +109,19 @@ def look(setting: Setting, dark: Dark, comm: Comm, *, quiet: bool = False) -> tu
 
 
 def zingers(image: Image, variance: float, gain: float = 1.0) -> NDArray[np.bool_]:
-    """Single pixels (n_x, n_y) far above all of the eight around them: no light of a grain.
+    """Pixels (n_x, n_y) far above all but one of the eight around them: no light of a grain.
 
     The image is in counts above the dark level, of which a photon makes `gain`; variance is that of dark
     pixels.
     """
     rim = np.pad(np.nan_to_num(image, nan=0.0), 1, mode="edge")
     n_x, n_y = image.shape
-    around = np.zeros(image.shape, dtype=np.float32)
+    most, around = np.zeros((2, n_x, n_y), dtype=np.float32)
     for i, j in product(range(3), repeat=2):
         if (i, j) != (1, 1):
-            np.maximum(around, rim[i : i + n_x, j : j + n_y], out=around)
+            beside = rim[i : i + n_x, j : j + n_y]
+            np.maximum(around, np.minimum(most, beside), out=around)
+            np.maximum(most, beside, out=most)
     limit = _ZINGER_TIMES * around + _ZINGER_SIGMA * np.sqrt(gain * around + np.float32(variance + 1.0))
     return np.asarray(image > limit)
 

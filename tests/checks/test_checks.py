@@ -102,7 +102,8 @@ def test_an_omega_with_other_light_stands_out(tmp_path):
     ],
 )
 def test_other_geometries(tmp_path, keys, words):
-    verdicts = doubts.try_others(setting_of(tmp_path, **keys), SerialComm(), quiet=True)
+    setting, comm = setting_of(tmp_path, **keys), SerialComm()
+    verdicts = doubts.try_others(setting, doubts.load(setting, comm), comm, quiet=True)
     assert len(verdicts) == 8
     warnings = doubts.warning(verdicts)
     if words is None:
@@ -114,7 +115,8 @@ def test_other_geometries(tmp_path, keys, words):
 def test_few_omegas_do_not_judge(right):
     eleven = replace(right.measurement, omega_index=right.measurement.omega_index[:11])
     few = replace(right, measurement=eleven)
-    assert doubts.try_others(few, SerialComm(), quiet=True) == []
+    assert doubts.load(few, SerialComm()) is None
+    assert doubts.try_others(few, None, SerialComm(), quiet=True) == []
     assert doubts.warning([]) == []
 
 
