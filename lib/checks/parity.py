@@ -31,7 +31,7 @@ from ..scan.setting import Setting, find_dark
 Array = NDArray[np.float64]
 
 _LEAST_RANGE_DEG = 200.0
-_MOST_PAIRS = 12
+_MOST_PAIRS = 8
 _MOST_PIXELS = 64  # across, put together where there are more
 _LIT, _LIT_SIGMA = 0.2, 5.0  # of what a bright pixel has, and of its noise
 _BRIGHT = 95.0  # percentile

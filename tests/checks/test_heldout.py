@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from lib.initfile.parse import read_initfile
 from lib.parallel.communicator import SerialComm
 from lib.scan.setting import prepare
 from tests import phantoms
+from tests.running import Run
 
 WIDTHS = {"rock_width_deg": phantoms.ROCK, "roll_width_deg": phantoms.ROLL}
 
@@ -74,3 +76,20 @@ def test_too_few_omegas_and_no_width(tmp_path: Path) -> None:
     scan = doubts.load(setting, SerialComm())
     assert scan is not None
     assert heldout.judge(setting, case.mask, {}, scan, SerialComm()) is None
+
+
+def test_scores_and_parity_are_those_of_one_rank_on_more(tmp_path: Path, run: Run) -> None:
+    """As attributes, and in the report."""
+    found = []
+    for ranks in (None, 2, 3):
+        folder = tmp_path / str(ranks)
+        init = phantoms.make(n=10, n_tilts=3, n_omega=13).write(folder, method="mlem", errors="none")
+        assert run("recon3d.py", init, "--quiet", ranks=ranks).returncode == 0
+        with h5py.File(folder / "grain.vtkhdf") as file:
+            attributes = dict(file["entry/process"].attrs)
+        found.append(
+            [attributes[key] for key in (*(f"{name}_score" for name in NAMES), "even_share_rocking")]
+        )
+        page = (folder / "report.html").read_text()
+        assert "Omegas that were left out" in page and "Half a turn apart" in page
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, atol=2e-3)
