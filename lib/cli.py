@@ -47,7 +47,7 @@ def simulate(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int
 
 def compare(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
     """Entry point of recon3d-compare; returns the exit code."""
-    return _run("compare", partial(_initfile_parser, "compare", _COMPARE), _compare, argv, comm)
+    return _run("compare", _compare_parser, _compare, argv, comm)
 
 
 def check_geometry(argv: Sequence[str] | None = None, comm: Comm | None = None) -> int:
@@ -75,7 +75,10 @@ _CELLS = (
     "Find the cells of a reconstructed grain, parts that differ by a step of the orientation: writes the "
     "field cell into grain.vtkhdf, and cells.csv beside it."
 )
-_COMPARE = "Compare a reconstruction of simulated files with the truth, in numbers and pictures."
+_COMPARE = (
+    "Compare two results of one grain (before and after a load step, two methods, two halves), laid upon "
+    "each other; or, with an init file, a reconstruction of simulated files with the truth."
+)
 
 
 def _run(
@@ -193,6 +196,15 @@ def _cells_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _compare_parser() -> argparse.ArgumentParser:
+    parser = _parser("compare", _COMPARE)
+    add = parser.add_argument
+    add("first", metavar="FIRST.vtkhdf|INIT", type=Path, help="a result, or the init file of a simulation")
+    add("second", metavar="SECOND.vtkhdf", type=Path, nargs="?", help="another result of the same grain")
+    add("--output", metavar="FOLDER", type=Path, help="where to write, if not beside the second result")
+    return parser
+
+
 def _recon3d_parser() -> argparse.ArgumentParser:
     parser = _initfile_parser("recon3d", _RECON3D)
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and its checks")
@@ -279,14 +291,25 @@ def _check_geometry(options: argparse.Namespace, comm: Comm) -> None:
 
 
 def _compare(options: argparse.Namespace, comm: Comm) -> None:
+    from .comparison import write as comparison
+    from .errors import Recon3DError
     from .initfile.parse import read_initfile_on_all
     from .parallel.communicator import together
-    from .simulation import compare as comparison
+    from .simulation import compare as beside_truth
 
-    params = read_initfile_on_all(Path(options.initfile), comm)
+    result = options.first.suffix == ".vtkhdf"
+    if result != (options.second is not None):
+        what = "is one result; give the other one too" if result else "is an init file; give it alone"
+        raise Recon3DError(options.first, f"{what}: recon3d-compare FIRST.vtkhdf SECOND.vtkhdf")
+    params = None if result else read_initfile_on_all(options.first, comm)
     with together(comm):
-        if comm.rank == 0:
-            _print_lines(comparison.run(params))
+        if comm.rank == 0 and params is not None:
+            _print_lines(beside_truth.run(params))
+        elif comm.rank == 0:
+            lines, warnings = comparison.run((options.first, options.second), options.output)
+            for warning in warnings:
+                print(f"compare: warning: {warning}", file=sys.stderr)
+            _print_lines(lines)
 
 
 def _cells(options: argparse.Namespace, comm: Comm) -> None:

@@ -23,7 +23,7 @@ ORDER = (
     ("cli",),
     ("api", "convert"),
     ("reconstruction",),
-    ("simulation",),
+    ("simulation", "comparison"),
     ("result",),
     ("checks",),
     ("mlem", "backprojection", "getdata"),
@@ -65,6 +65,9 @@ PURE_FILES = (
     "frames.pixels",
     "parallel.partition",
     "simulation.phantom",
+    "comparison.maps",
+    "comparison.matching",
+    "comparison.registration",
 )
 BLOCKED = ("mpi4py", "fabio", "h5py")
 

@@ -26,7 +26,7 @@ def inside(labels: Labels, number: Numbers) -> Mask:
     return alone
 
 
-def _core(labels: Labels, number: Numbers) -> Mask:
+def core(labels: Labels, number: Numbers) -> Mask:
     """Which voxels (n,) lie at least two voxels away from another label."""
     alone = inside(labels, number)
     deep = alone.copy()
@@ -47,7 +47,7 @@ def settle(labels: Labels, tilts: Array, number: Numbers) -> Labels:
     fields = np.zeros((2, *mask.shape))
     fields[:, mask] = tilts.T
     chosen = np.full(mask.shape, -1, dtype=np.int32)
-    chosen[mask] = np.where(_core(labels, number), labels, -1)
+    chosen[mask] = np.where(core(labels, number), labels, -1)
     boxes = find_objects(chosen + 1)
     given = chosen >= 0
     best = np.where(given | ~mask, -1.0, np.inf)

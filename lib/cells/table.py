@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
 from .borders import inside
+from .planes import means, slopes
 from .steps import Labels, Mask, numbers
 
 Array = NDArray[np.float64]
@@ -69,30 +70,20 @@ def table_of_cells(
     pure |= (np.bincount(which, pure, n) == 0)[which]
     which, places, n_pure = which[pure], places[pure], np.bincount(which[pure], minlength=n)
     values = np.stack([tilt[known][pure] for tilt in tilts], axis=1)
-    mean = np.stack([np.bincount(which, v, n) / n_pure for v in values.T], axis=1)
+    mean = means(which, values, n)
     off = values - mean[which]
     table["tilt1_deg"], table["tilt2_deg"] = mean.T
     table["spread_deg"] = np.sqrt(np.bincount(which, (off**2).sum(axis=1), n) / n_pure)
-    table["gradient_deg_per_um"] = _gradients(which, places, off, n)
+    table["gradient_deg_per_um"] = np.linalg.norm(slopes(which, places, off, n), ord=2, axis=(1, 2))
     for name, error in zip(("tilt1_error_deg", "tilt2_error_deg"), errors or (), strict=False):
-        variance = np.bincount(which, error[known][pure] ** 2, n) / n_pure
-        table[name] = np.sqrt(variance / np.maximum(n_pure / _ALIKE, 1.0))
+        table[name] = error_of_mean(which, error[known][pure], n)
     if errors is None:
         table["tilt1_error_deg"] = table["tilt2_error_deg"] = np.nan
     return table
 
 
-def _gradients(which: Labels, places_um: Array, off: Array, n: int) -> Array:
-    """The largest singular values (n,) of the slopes of the planes through off (n_voxels, 2)."""
-    count = np.bincount(which, minlength=n)
-    centre = np.stack([np.bincount(which, p, n) / count for p in places_um.T], axis=1)
-    r = places_um - centre[which]
-    moments = np.zeros((n, 3, 3))
-    mixed = np.zeros((n, 3, 2))
-    for i in range(3):
-        for j in range(3):
-            moments[:, i, j] = np.bincount(which, r[:, i] * r[:, j], n)
-        for j in range(2):
-            mixed[:, i, j] = np.bincount(which, r[:, i] * off[:, j], n)
-    slopes = np.linalg.pinv(moments, rcond=1e-9, hermitian=True) @ mixed
-    return np.asarray(np.linalg.norm(slopes, ord=2, axis=(1, 2)))
+def error_of_mean(which: Labels, errors: Array, n: int) -> Array:
+    """Errors (n,) of the means over the voxels of each cell: which (n_voxels,) from 0, and errors of each."""
+    count = np.maximum(np.bincount(which, minlength=n), 1)
+    variance = np.bincount(which, errors**2, n) / count
+    return np.sqrt(variance / np.maximum(count / _ALIKE, 1.0))

@@ -23,7 +23,7 @@ _TILTS, _ERRORS = ("tilt1", "tilt2"), ("tilt1_std", "tilt2_std")
 
 def cell_field(fields: Fields, mask: Mask, method: str) -> dict[str, NDArray[Any]]:
     """The field `cell` of a result of that method, from the fields (n_x, n_y, n_z) that it has."""
-    errors = None if _errors(fields, method) is None else np.hypot(*(fields[name] for name in _ERRORS))
+    errors = None if stated_errors(fields, method) is None else np.hypot(*(fields[name] for name in _ERRORS))
     tilt1, tilt2 = (fields[name] for name in _TILTS)
     return {"cell": find_cells(tilt1, tilt2, errors, mask)}
 
@@ -33,7 +33,7 @@ def table(
 ) -> NDArray[Any]:
     """The cells of a result with the field `cell`, see `table_of_cells`."""
     tilt1, tilt2 = (fields[name] for name in _TILTS)
-    errors = _errors(fields, method)
+    errors = stated_errors(fields, method)
     return table_of_cells(fields["cell"], mask, axes_um, spacing_um, (tilt1, tilt2), errors)
 
 
@@ -43,7 +43,13 @@ def write_table(path: Path, rows: NDArray[Any]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(rows.dtype.names or ())
         for row in rows.tolist():
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else int(v) for v in row])
+            writer.writerow([_written(v) for v in row])
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else str(int(value))
 
 
 def summary(rows: NDArray[Any]) -> str:
@@ -57,7 +63,7 @@ def summary(rows: NDArray[Any]) -> str:
     return f"{rows.size}, of {sizes} (median of the equivalent diameters), {spread}"
 
 
-def _errors(fields: Fields, method: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def stated_errors(fields: Fields, method: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """The errors of both tilts, where the method tells them; others give the width of a voxel's map."""
     if method != "mlem" or not set(_ERRORS) <= set(fields):
         return None

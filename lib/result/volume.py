@@ -57,6 +57,12 @@ FIELD_NOTES = {
     "strain": ("", "axial strain, along the scattering vector"),
     "strain_std": ("", "standard deviation of the strain"),
     "cell": ("", "number of the cell, the largest first; 0 outside"),
+    "tilt1_change": ("deg", "change of tilt1 in the second result, less the common rotation"),
+    "tilt2_change": ("deg", "change of tilt2 in the second result, less the common rotation"),
+    "change": ("deg", "size of the change of the orientation, less the common rotation; projected"),
+    "strain_change": ("", "change of the axial strain in the second result"),
+    "cell_second": ("", "number of the cell of the second result; 0 outside"),
+    "mask_second": ("", "1 inside the grain of the second result"),
     "mask": ("", "1 inside the grain"),
     "rgb": ("", "orientation as colour, see rgb_center_deg and rgb_radius_deg"),
 }
