@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .api import load, reconstruct
+    from .api import compare, load, reconstruct
 
-__all__ = ["load", "reconstruct"]
+__all__ = ["compare", "load", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:

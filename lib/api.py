@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import reconstruction
 from .checks import trust
+from .comparison.compare import Comparison as Comparison
+from .comparison.compare import compare as compare
 from .initfile.parameters import Parameters
 from .initfile.parse import from_keys, read_initfile
 from .parallel.communicator import SerialComm

@@ -218,6 +218,6 @@ except AttributeError as error:
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "recon3d_lib.api recon3d_lib.api ['load', 'reconstruct']",
+        "recon3d_lib.api recon3d_lib.api ['compare', 'load', 'reconstruct']",
         "module 'recon3d_lib' has no attribute 'nothing'",
     ]

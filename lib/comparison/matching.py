@@ -31,6 +31,7 @@ COLUMNS = np.dtype(
     ]
 )
 KINDS = ("pair", "split", "merge", "mixed", "gone", "new", "outside")
+_FEW = 8  # voxels, of which none may be read on those of the other result
 _MOST = 0.5  # of the smaller one is shared by two that belong together
 
 
@@ -68,8 +69,9 @@ def match(
         alone = np.setdiff1d(np.arange(1, shape[i]), linked[:, i])
         more = np.zeros(alone.size, dtype=COLUMNS)
         more[f"cell_{i + 1}"] = alone
-        seen = voxel_um3 * own[i][alone] >= _MOST * volumes_um3[i][alone - 1]
-        more["kind"] = np.where(seen, name, "outside")
+        size = volumes_um3[i][alone - 1] / voxel_um3
+        outside = (own[i][alone] < _MOST * size) & (size > _FEW)
+        more["kind"] = np.where(outside, "outside", name)
         tables.append(more)
     table = np.concatenate(tables)
     for i in (0, 1):

@@ -18,8 +18,16 @@ from lib.parallel.communicator import SerialComm
 from lib.result import labels
 from lib.result.volume import Volume
 from tests.comparison.moved import Grain, see
+from tests.page import browser
 from tests.running import error_line
 
+LOOK = """
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+while (!document.body.classList.contains("live")) await wait(20);
+found.titles = [...document.querySelectorAll("h2")].map((h) => h.textContent);
+found.wide = document.documentElement.scrollWidth;
+found.moves = document.querySelector("#viewer").clientHeight > 100;
+"""
 KEYS = {
     "path": "nowhere",
     "unit_cell": [4.0495, 4.0495, 4.0495, 90, 90, 90],
@@ -179,6 +187,13 @@ def test_nothing_and_another_grain(pair):
     assert "overlap by a Dice" in compare(pair[0], rod).doubts()[0]
 
 
+def test_from_python(files):
+    import lib
+
+    found = lib.compare(lib.load(files[0]), lib.load(files[1]))
+    assert found.cells.dtype.names[0] == "kind"
+
+
 # ---- The command ----
 
 
@@ -222,6 +237,16 @@ def test_mistakes_on_the_command_line(files, run, tmp_path):
     ):
         (files[0].parent / "text.vtkhdf").write_text("text")
         assert message in error_line(run("-m lib compare", *arguments), "compare")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_in_a_browser(files, tmp_path, width):
+    assert cli.compare([*map(str, files), "--output", str(tmp_path)], SerialComm()) == 0
+    seen = browser.visit(tmp_path / "comparison.html", LOOK, tmp_path, (width, 900))
+    assert seen["errors"] == []
+    assert seen["moves"]
+    assert seen["wide"] <= max(width, 500)  # the narrowest window that Chromium makes
+    assert {"Result", "Through the volume", "Cells"} <= set(seen["titles"])
 
 
 def test_it_speaks_once_under_mpirun(files, run, tmp_path):
