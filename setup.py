@@ -27,6 +27,7 @@ setup(
         "hdf5plugin>=4.0",
         "matplotlib>=3.7",
         "pillow>=9.1",
+        "plotly>=5.15",
         "numba>=0.58",
         "mpi4py>=4.0",
         "threadpoolctl>=3.1",

@@ -50,17 +50,28 @@ ul { margin: 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywher
 nav { margin-bottom: 10px; display: flex; flex-wrap: wrap; gap: 6px; }
 button { font: inherit; padding: 5px 12px; border: 1px solid #b9c4ce; border-radius: 6px; background: white;
   color: #22303c; } button[aria-pressed="true"] { background: #1f5f8b; color: white; }
+#scene, .turning .still3d { display: none; } .turning #scene { display: block; }
+.stage { display: flex; gap: 12px; align-items: center; } .stage .key { flex: 0 1 250px; min-width: 0; }
+.view { flex: 1 1 0; min-width: 0; height: 560px; }
+.told { min-height: 1.5em; font-variant-numeric: tabular-nums; }
+.cuts { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px 22px; }
+.cuts div { display: flex; gap: 8px; align-items: center; }
+.cuts input[type="range"] { flex: 1; min-width: 0; }
+.cuts output { min-width: 5em; text-align: right; font-variant-numeric: tabular-nums; }
+.cuts button { padding: 1px 8px; }
 .warn { border-left: 5px solid #d1495b; } .good { border-left: 5px solid #3a9b6f; }
 @media (max-width: 640px) {
   main { padding: 14px 8px 30px; } section { padding: 12px 10px; margin-top: 10px; }
   h1 { font-size: 21px; } dl { column-gap: 10px; }
-  .slices { grid-template-columns: 1fr; }
+  .slices, .cuts { grid-template-columns: 1fr; }
+  .stage { flex-direction: column; align-items: stretch; } .view { flex: none; height: 380px; }
+  .stage .key { flex: none; max-width: 230px; }
 }
 @media print {
   body { background: white; } main { max-width: none; padding: 0; }
   section { break-inside: avoid; border-radius: 0; } section.long { break-inside: auto; }
   img { max-height: 23cm; }
-  .live #viewer { display: none; } .live .still { display: block; }
+  .live #viewer, .turning #scene { display: none; } .live .still, .turning .still3d { display: block; }
 }
 """
 

@@ -1,4 +1,4 @@
-"""Orientation as colour: the HSV key of mosaicity maps."""
+"""Orientation as colour: the HSV key of mosaicity maps. Cells as colours that tell neighbours apart."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _SECTORS = np.array([5.0, 3.0, 1.0])  # hue offsets of red, green and blue
+_GOLDEN = 0.6180339887498949
 
 
 def orientation_rgb(
@@ -52,3 +53,19 @@ def colour_range(
         centers.append(float(low + high) / 2)
         radii.append(max(float(high - low) / 2, 1e-6))
     return (centers[0], centers[1]), (radii[0], radii[1])
+
+
+def cell_rgb(n: int) -> NDArray[np.uint8]:
+    """Colours (n + 1, 3) of the cells 1 .. n, and of 0, which is outside: grey.
+
+    From one cell to the next the hue turns by the golden ratio, which never comes close to where it has been;
+    brightness changes as well.
+    """
+    number = np.arange(n + 1)
+    hue, light = number * _GOLDEN % 1.0, np.array([0.62, 0.78, 0.5])[number % 3]
+    k = (np.array([0.0, 8.0, 4.0]) + 12.0 * hue[:, None]) % 12.0
+    swing = 0.7 * np.minimum(light, 1.0 - light)[:, None]
+    # HSL to RGB, the closed form
+    rgb = light[:, None] - swing * np.clip(np.minimum(k - 3.0, 9.0 - k), -1.0, 1.0)
+    rgb[0] = 0.93
+    return np.rint(255.0 * rgb).astype(np.uint8)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..page.pictures import Body, draw_key
+from ..page.scene import Numbers, Paint
 from ..page.viewer import Painted, thinned
 from ..physics.colours import colour_range, orientation_rgb
 from . import pictures
@@ -42,10 +45,23 @@ class OrientationView:
         rgb = orientation_rgb(*tilts, center, radius, tilt1_alone=tilt1_alone)
         rgb[~body.mask[thin]] = OUTSIDE
         figure = Figure(figsize=(3.4, 3.0))
-        key = figure.add_axes((0.22, 0.16, 0.74, 0.74))
-        draw_key(key, center, radius)
-        key.locator_params(nbins=5)
+        self._draw_key(figure.add_axes((0.22, 0.16, 0.74, 0.74)), center, radius)
         return Painted(self.title, self.text, rgb, None, figure)
+
+    def paint(self, body: Body) -> Paint:
+        """The colours of the voxels in 3D."""
+        center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
+        limits = [(c - 2 * r, c + 2 * r) for c, r in zip(center, radius, strict=True)]
+        tilt1, tilt2 = (np.linspace(*span, 256) for span in limits)
+        table = orientation_rgb(tilt1[None, :], tilt2[:, None], center, radius)
+        both = [Numbers(name, "deg", getattr(self, name)) for name in ("tilt1", "tilt2")]
+        key = partial(self._draw_key, center=center, radius=radius)
+        return Paint(self.title, self.text, both, limits, table, key)
+
+    @staticmethod
+    def _draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float]) -> None:
+        draw_key(plot, center, radius)
+        plot.locator_params(nbins=5)
 
 
 @dataclass(frozen=True)
@@ -84,13 +100,25 @@ class FieldView:
         numbers = np.zeros(values.shape, dtype=np.uint8)
         share = np.clip((values[shown] - low) / (high - low), 0.0, 1.0)
         numbers[shown] = 1 + np.rint(254 * share).astype(np.uint8)
-        cmap = matplotlib.colormaps[self.cmap]
-        palette = np.vstack([to_rgb(NOTHING), cmap(np.linspace(0.0, 1.0, 255))[:, :3]])
+        palette = np.vstack([to_rgb(NOTHING), self._colours(255)])
         figure = Figure(figsize=(3.4, 0.75))
-        scale = matplotlib.cm.ScalarMappable(Normalize(low, high), cmap)
-        bar = figure.add_axes((0.06, 0.65, 0.88, 0.25))
-        figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
+        self._draw_key(figure.add_axes((0.06, 0.65, 0.88, 0.25)))
         return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8), figure)
+
+    def paint(self, body: Body) -> Paint:
+        """The colours of the voxels in 3D."""
+        name, _, unit = self.label.rstrip(")").partition(" (")
+        numbers = Numbers(name, unit, self.scale * self.values)
+        table = np.rint(255 * self._colours(256)).astype(np.uint8)
+        return Paint(self.title, self.text, [numbers], [self.limits], table, self._draw_key)
+
+    def _colours(self, n: int) -> Array:
+        """The colour map, (n, 3)."""
+        return np.asarray(matplotlib.colormaps[self.cmap](np.linspace(0.0, 1.0, n))[:, :3])
+
+    def _draw_key(self, bar: Axes) -> None:
+        scale = matplotlib.cm.ScalarMappable(Normalize(*self.limits), self.cmap)
+        bar.figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
 
 
 # Fields of some scans only: title, text, label, colour map, factor. Signed ones are symmetric about zero.
@@ -151,6 +179,7 @@ def fields_to_show(
         "" if mlem else f" The grain is what reaches the cutoff {cutoff:g} (dashed line in the histogram)."
     )
     spread = "the error of" if mlem else "the spread of the voxel's tilt map along"
+    what = "Error" if mlem else "Width"
     views: list[OrientationView | FieldView] = [*_more_fields(fields, mask)]
     if all(_varies(fields[name][mask]) for name in ("tilt1", "tilt2")):
         views.append(
@@ -201,7 +230,7 @@ def fields_to_show(
             continue
         views.append(
             FieldView(
-                f"Width of {tilt}",
+                f"{what} of {tilt}",
                 f"{name}, {text}",
                 fields[name],
                 f"{name} (deg)",

@@ -31,7 +31,7 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from ..version import __version__
-from . import limits, pictures
+from . import limits, pictures, scene
 from .fields import fields_to_show
 from .projection_pictures import draw_images, draw_omegas
 
@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 
 _DPI = 130
 _MIDDLE = "Slices through the middle of the grain."
-_ONLY_MOVING = ("Width of tilt2",)  # looks like that of tilt1; drawing takes time
+_ONLY_MOVING = ("Error of tilt2", "Width of tilt2")  # look like those of tilt1; drawing takes time
 _PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
 _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
@@ -182,7 +182,23 @@ def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
         for view in shown
         if view.title not in _ONLY_MOVING
     ]
-    return [moving, *stills]
+    return [*_in_3d(body, shown, fields), moving, *stills]
+
+
+def _in_3d(body: Body, shown: scene.Views, fields: scene.Fields) -> Sections:
+    """The grain in 3D, and the still picture that stands in for it; nothing where there is no grain."""
+    if not body.mask.any():
+        return []
+    try:
+        turning = scene.section(body, shown, fields)
+    except Exception as error:
+        turning = _failure("The grain in 3D", error)
+    return [
+        turning,
+        _picture(
+            "The grain, cut open", scene.STILL_TEXT, lambda: scene.still(body, shown, fields), "still3d"
+        ),
+    ]
 
 
 def _dark_level(measurement: Measurement) -> Sections:

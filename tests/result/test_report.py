@@ -22,7 +22,8 @@ from tests import aligned_scan, phantoms
 CASE = phantoms.make(n=10, n_tilts=3, n_omega=12)
 STILLS = ["Orientation", "Shape", "Misorientation", "Completeness", "Width of tilt1"]
 COMPARED = ["Projections of the result", "Intensity and residual per omega"]
-SLICES = ["Through the volume", *STILLS, *COMPARED, "Orientations of the grain"]
+IN_3D = "The grain in 3D"
+SLICES = ["The grain, cut open", "Through the volume", *STILLS, *COMPARED, "Orientations of the grain"]
 LIMITS = "What this scan cannot say"
 AT_THE_END = ["Other geometries", "Parameters", "Versions"]
 
@@ -73,7 +74,7 @@ def reconstructed(folder: Path, **keys: object) -> Page:
 
 def test_backprojection(tmp_path, capsys):
     page = reconstructed(tmp_path, method="backprojection", completeness_cutoff=0.8, detector_center="None")
-    assert page.headings[1:] == ["Result", *SLICES, LIMITS, *AT_THE_END]
+    assert page.headings[1:] == ["Result", IN_3D, *SLICES, LIMITS, *AT_THE_END]
     assert len(page.sources) == len(SLICES)
     printed = capsys.readouterr().out.splitlines()
     assert str(tmp_path / "report.html") in printed
@@ -85,7 +86,8 @@ def test_mlem(tmp_path):
     page = reconstructed(tmp_path, method="mlem", iterations=2)
     assert page.headings[1:] == [
         "Result",
-        *SLICES,
+        IN_3D,
+        *[title.replace("Width", "Error") for title in SLICES],
         "Misfit",
         "Brightness of each omega",
         "Resolution of the map",

@@ -1,0 +1,193 @@
+"""The part of report.html that turns: the grain in 3D, cut open by planes, drawn by scene.js with plotly.
+
+The page holds all that it takes, compressed: plotly's script, the surface of the grain, and the numbers of
+its voxels. Where a browser cannot draw it, and on paper, a still picture stands in.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .pictures import Body
+from .skeleton import picture_url
+from .solid import Net, Solid, solid
+
+Bytes = NDArray[np.uint8]
+Limits = tuple[float, float]
+
+_MOST_VOXELS = 104  # along an axis; of larger grains every n-th voxel is shown
+_MISSING = 65535
+_STEPS = 65534  # of a number between its limits
+_UNKNOWN = (228, 232, 236)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A field (n_x, n_y, n_z) that the page tells of a voxel, NaN where nothing is known."""
+
+    name: str
+    unit: str
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Colours of the voxels by one field or two: table (n, 3) over the limits, or (n_2, n_1, 3).
+
+    A field of whole numbers 0 .. n - 1 has these as its limits. draw_key draws what the colours mean: a
+    plane for two fields, a bar for one.
+    """
+
+    title: str
+    text: str
+    fields: Sequence[Numbers]
+    limits: Sequence[Limits]
+    table: Bytes
+    draw_key: Callable[[Axes], None] | None
+
+    def colours(self, what: Solid) -> Bytes:
+        """The colours (n, 3) of the voxels of the grain."""
+        place = np.zeros(np.count_nonzero(what.mask), dtype=np.int64)
+        known = np.ones(place.shape, dtype=bool)
+        sides = self.table.shape[-2::-1]
+        for field, (low, high), side in reversed(list(zip(self.fields, self.limits, sides, strict=True))):
+            values = what.of(field.values).astype(np.float64)
+            known &= np.isfinite(values)
+            share = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
+            place = place * side + np.rint((side - 1) * np.where(known, share, 0.0)).astype(np.int64)
+        return np.where(known[:, None], self.table.reshape(-1, 3)[place], _UNKNOWN).astype(np.uint8)
+
+
+def shown(body: Body) -> Solid:
+    """The voxels of the grain that the page holds. There must be a grain."""
+    return solid(body, _MOST_VOXELS)
+
+
+def section(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> str:
+    """The section of the page with its data and scripts; hidden until it can draw.
+
+    told are the fields that the page tells of the voxel under the pointer, besides that of the colour.
+    """
+    fields = {field.name: field for field in (*told, *(f for paint in paints for f in paint.fields))}
+    names = list(fields)
+    data = {
+        "n": what.mask.shape,
+        "start": what.start_um.tolist(),
+        "pitch": what.pitch_um.tolist(),
+        "mask": _packed(what.mask, np.uint8),
+        **_net(what.net()),
+        "told": [names.index(field.name) for field in told],
+        "fields": [_field(what, field) for field in fields.values()],
+        "paints": [
+            {
+                "title": paint.title,
+                "text": paint.text,
+                "fields": [names.index(field.name) for field in paint.fields],
+                "limits": paint.limits,
+                "sides": paint.table.shape[-2::-1],
+                "table": _packed(paint.table, np.uint8),
+                "key": _key(paint),
+            }
+            for paint in paints
+        ],
+    }
+    steps = max(part.step for part in what.part)
+    note = f" Of {steps} voxels in a row one is shown." if steps > 1 else ""
+    here = Path(__file__).parent
+    scripts = "".join((here / name).read_text(encoding="utf-8") for name in ("cutting.js", "scene.js"))
+    return (
+        '<section id="scene"><h2>The grain in 3D</h2><p>Drag to turn, wheel or two fingers to zoom, right '
+        "button to shift. What lies beyond all planes that are switched on is cut away; the colours at a cut "
+        f"are those of the voxels there.{note}</p>"
+        '<nav class="paints"></nav><p class="about"></p>'
+        '<div class="stage"><div class="view"></div><img class="key" alt=""></div>'
+        '<p class="told" aria-live="polite">Point at the grain, or tap it, to read off its numbers.</p>'
+        f'<div class="cuts">{_cuts()}</div></section>'
+        f'<script type="application/json" id="scene-data">{json.dumps(data).replace("<", chr(92) + "u003c")}'
+        f'</script><script type="text/plain" id="plotly">{_text(_library())}</script>'
+        f"<script>{scripts}</script>"
+    )
+
+
+def _key(paint: Paint) -> str:
+    """The key as a picture, where there is one."""
+    if paint.draw_key is None:
+        return ""
+    plane = len(paint.fields) > 1
+    figure = Figure(figsize=(2.6, 2.5) if plane else (2.6, 0.7))
+    paint.draw_key(figure.add_axes((0.25, 0.19, 0.71, 0.69) if plane else (0.07, 0.65, 0.86, 0.25)))
+    return picture_url(figure)
+
+
+def _cuts() -> str:
+    """A switch, a slider and a turn to the other side for each of three planes."""
+    return "".join(
+        f'<div data-axis="{axis}"><label><input type="checkbox" checked> {name}</label>'
+        f'<input type="range" min="0" aria-label="plane {name}"><output></output>'
+        f'<button type="button" title="cut away the other side" aria-label="other side of {name}">&#8644;'
+        "</button></div>"
+        for axis, name in enumerate("xyz")
+    )
+
+
+def _net(net: Net) -> dict[str, str]:
+    return {
+        "points": _packed(net.points_um, np.float32),
+        "corners": _packed(net.corners, np.uint32),
+        "owner": _packed(net.owner, np.uint32),
+    }
+
+
+def _field(what: Solid, field: Numbers) -> dict[str, Any]:
+    """A field as numbers of 16 bits between its lowest and its highest value."""
+    values = what.of(field.values).astype(np.float64)
+    known = np.isfinite(values)
+    low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 0.0)
+    whole = field.values.dtype.kind in "iu"
+    step = 1.0 if whole else (high - low) / _STEPS
+    numbers = np.full(values.shape, _MISSING)
+    numbers[known] = np.rint((values[known] - low) / step) if step else 0
+    digits = 0 if whole else _digits(high - low)
+    return {
+        "name": field.name,
+        "unit": field.unit,
+        "low": low,
+        "step": step,
+        "digits": digits,
+        "numbers": _packed(numbers, np.uint16),
+    }
+
+
+def _digits(span: float) -> int:
+    """Digits after the point that tell a thousandth of a span."""
+    return min(max(3 - math.floor(math.log10(span)), 0), 9) if span > 0.0 else 4
+
+
+def _packed(values: NDArray[Any], kind: type) -> str:
+    return _text(np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<")).tobytes())
+
+
+def _text(data: bytes) -> str:
+    """Bytes, compressed, as letters."""
+    return base64.b64encode(zlib.compress(data, 6)).decode("ascii")
+
+
+def _library() -> bytes:
+    """The script of plotly, which its package brings along; importing that would take a second."""
+    found = find_spec("plotly")
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError("plotly is not installed: pip install plotly")
+    return (Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js").read_bytes()
