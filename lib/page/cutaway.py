@@ -32,12 +32,12 @@ def draw_cutaway(body: Body, paint: Paint) -> Figure:
     colours = light * paint.colours(what)[net.owner] / 255.0
 
     figure = Figure(figsize=(WIDTH, 5.2))
-    axes: Any = figure.add_axes((0.0, 0.02, 0.72 if paint.draw_key else 1.0, 0.96), projection="3d")
+    axes: Any = figure.add_axes((-0.03, 0.02, 0.72 if paint.draw_key else 1.0, 0.96), projection="3d")
     axes.add_collection3d(Poly3DCollection(faces, facecolors=colours, edgecolors=colours, linewidths=0.3))
     _set_axes(axes, what)
     if paint.draw_key:
         plane = len(paint.fields) > 1
-        paint.draw_key(figure.add_axes((0.76, 0.33, 0.22, 0.3) if plane else (0.74, 0.5, 0.24, 0.03)))
+        paint.draw_key(figure.add_axes((0.79, 0.35, 0.2, 0.27) if plane else (0.75, 0.5, 0.22, 0.03)))
     return figure
 
 

@@ -211,11 +211,10 @@ function cutter({ n, start, pitch, number, points, corners, owner }) {
     return path;
   }
 
-  // The place on the line in which two planes meet.
+  // A place on the line in which two planes meet, a little before both so that it is seen.
   function meeting(plane, other, along, um) {
     const place = [0, 0, 0];
-    place[plane.axis] = plane.at;
-    place[other.axis] = other.at;
+    for (const { axis, at, side } of [plane, other]) place[axis] = at + 0.1 * side * pitch[axis];
     place[along] = um;
     return place;
   }

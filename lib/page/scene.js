@@ -21,6 +21,8 @@
   let number; // of each voxel of the box among those of the grain, -1 outside
   let cut; // see cutting.js
   let paint; // the chosen one
+  const tip = document.createElement("div");
+  const pointer = { x: 0, y: 0 };
   let faces = []; // of each triangle drawn its voxel: of the surface, of the cuts
 
   async function unpack(text) {
@@ -104,7 +106,7 @@
         yaxis: axis(1),
         zaxis: axis(2),
         aspectmode: "data",
-        camera: { eye: { x: 1.2, y: -1.3, z: 0.85 }, center: { x: 0, y: 0, z: -0.06 } },
+        camera: { eye: { x: 1.25, y: -1.35, z: 0.85 }, center: { x: 0, y: 0, z: -0.11 } },
         dragmode: "orbit",
       },
     };
@@ -165,7 +167,28 @@
   function hover(event) {
     const { curveNumber, pointNumber } = event.points[0];
     const voxel = faces[curveNumber]?.[pointNumber];
-    if (voxel !== undefined) section.querySelector(".told").textContent = tell(voxel).join(" · ");
+    if (voxel === undefined) return;
+    const words = tell(voxel);
+    section.querySelector(".told").textContent = words.join(" · ");
+    tip.replaceChildren(...words.map((word) => Object.assign(document.createElement("div"), { textContent: word })));
+    const room = view.clientWidth - pointer.x;
+    tip.style.top = `${pointer.y + 14}px`;
+    tip.style.left = room > 200 ? `${pointer.x + 14}px` : "auto";
+    tip.style.right = room > 200 ? "auto" : `${room + 8}px`;
+    tip.hidden = false;
+  }
+
+  // The label that goes with the pointer.
+  function followPointer() {
+    tip.className = "tip";
+    tip.hidden = true;
+    view.append(tip);
+    view.addEventListener("pointermove", (event) => {
+      const box = view.getBoundingClientRect();
+      Object.assign(pointer, { x: event.clientX - box.left, y: event.clientY - box.top });
+    }, true);
+    view.on("plotly_hover", hover);
+    view.on("plotly_unhover", () => (tip.hidden = true));
   }
 
   async function choose(i) {
@@ -236,7 +259,7 @@
     });
     planes.forEach(listen);
     await choose(0);
-    view.on("plotly_hover", hover);
+    followPointer();
     view.on("plotly_webglcontextlost", () => document.body.classList.remove("turning"));
     section.dataset.ready = "yes";
   }

@@ -51,21 +51,33 @@ nav { margin-bottom: 10px; display: flex; flex-wrap: wrap; gap: 6px; }
 button { font: inherit; padding: 5px 12px; border: 1px solid #b9c4ce; border-radius: 6px; background: white;
   color: #22303c; } button[aria-pressed="true"] { background: #1f5f8b; color: white; }
 #scene, .turning .still3d { display: none; } .turning #scene { display: block; }
-.stage { display: flex; gap: 12px; align-items: center; } .stage .key { flex: 0 1 250px; min-width: 0; }
-.view { flex: 1 1 0; min-width: 0; height: 560px; }
+.stage { display: flex; gap: 12px; align-items: center; } .key[hidden] { display: none; }
+.stage .key { flex: 0 1 250px; min-width: 0; }
+.view { position: relative; flex: 1 1 0; min-width: 0; height: 560px; }
+.tip { position: absolute; z-index: 2; pointer-events: none; padding: 4px 9px; background: #fffffff0;
+  border: 1px solid #b9c4ce; border-radius: 6px; font-size: 13px; white-space: nowrap; }
 .told { min-height: 1.5em; font-variant-numeric: tabular-nums; }
 .cuts { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px 22px; }
 .cuts div { display: flex; gap: 8px; align-items: center; }
 .cuts input[type="range"] { flex: 1; min-width: 0; }
 .cuts output { min-width: 5em; text-align: right; font-variant-numeric: tabular-nums; }
 .cuts button { padding: 1px 8px; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { padding: 3px 9px; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { border-bottom: 1px solid #9aa5b1; vertical-align: bottom; } tr + tr td { border-top: 1px solid #eef1f4; }
+th button { border: 0; padding: 2px 0; font: inherit; font-weight: 600; background: none; cursor: pointer; }
+th button::after { content: " \\2195"; color: #b9c4ce; }
+th[aria-sort="ascending"] button::after { content: " \\2191"; }
+th[aria-sort="descending"] button::after { content: " \\2193"; } th small { display: block; color: #5b6b7a; }
+td i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
 .warn { border-left: 5px solid #d1495b; } .good { border-left: 5px solid #3a9b6f; }
 @media (max-width: 640px) {
   main { padding: 14px 8px 30px; } section { padding: 12px 10px; margin-top: 10px; }
   h1 { font-size: 21px; } dl { column-gap: 10px; }
   .slices, .cuts { grid-template-columns: 1fr; }
   .stage { flex-direction: column; align-items: stretch; } .view { flex: none; height: 380px; }
-  .stage .key { flex: none; max-width: 230px; }
+  .key[hidden] { display: none; }
+.stage .key { flex: none; max-width: 230px; }
 }
 @media print {
   body { background: white; } main { max-width: none; padding: 0; }

@@ -64,7 +64,7 @@ def cell_rgb(n: int) -> NDArray[np.uint8]:
     number = np.arange(n + 1)
     hue, light = number * _GOLDEN % 1.0, np.array([0.62, 0.78, 0.5])[number % 3]
     k = (np.array([0.0, 8.0, 4.0]) + 12.0 * hue[:, None]) % 12.0
-    swing = 0.7 * np.minimum(light, 1.0 - light)[:, None]
+    swing = 0.6 * np.minimum(light, 1.0 - light)[:, None]
     # HSL to RGB, the closed form
     rgb = light[:, None] - swing * np.clip(np.minimum(k - 3.0, 9.0 - k), -1.0, 1.0)
     rgb[0] = 0.93

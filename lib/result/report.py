@@ -31,7 +31,7 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from ..version import __version__
-from . import limits, pictures, scene
+from . import labels, largest_cells, limits, pictures, scene
 from .fields import fields_to_show
 from .projection_pictures import draw_images, draw_omegas
 
@@ -72,6 +72,7 @@ def write(
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_volume(setting, fields, mask),
+        *_largest_cells(setting, fields, mask),
         *_comparison(checks.comparison),
         *(
             _orientations(setting.measurement, fields, mask)
@@ -199,6 +200,14 @@ def _in_3d(body: Body, shown: scene.Views, fields: scene.Fields) -> Sections:
             "The grain, cut open", scene.STILL_TEXT, lambda: scene.still(body, shown, fields), "still3d"
         ),
     ]
+
+
+def _largest_cells(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
+    """The table of the largest cells, where cells were looked for."""
+    if "cell" not in fields:
+        return []
+    params, axes_um = setting.params, setting.projector.volume.axes_um
+    return [largest_cells.section(labels.table(fields, mask, axes_um, params.voxel_um, params.method))]
 
 
 def _dark_level(measurement: Measurement) -> Sections:

@@ -50,6 +50,7 @@ def command() -> str:
 
 def _run(page: Path, folder: Path, size: tuple[int, int], *what: str) -> subprocess.CompletedProcess[str]:
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    flags += ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card
     flags += [f"--user-data-dir={folder / 'profile'}", f"--window-size={size[0]},{size[1]}"]
     return subprocess.run(
         [command(), *flags, *what, page.resolve().as_uri()],
@@ -75,13 +76,15 @@ def printed(page: Path, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def visit(page: Path, script: str, folder: Path, size: tuple[int, int] = (1000, 900)) -> dict[str, Any]:
+def visit(
+    page: Path, script: str, folder: Path, size: tuple[int, int] = (1000, 900), *flags: str
+) -> dict[str, Any]:
     """Open the page, run a script that fills the object `found`; returns it, with what went wrong."""
     text = page.read_text(encoding="utf-8")
     text = text.replace("<head>", f"<head>{_CATCH}", 1).replace("</body>", f"{_RUN % script}</body>", 1)
     copy = folder / "visited.html"
     copy.write_text(text, encoding="utf-8")
-    result = _run(copy, folder, size, "--dump-dom")
+    result = _run(copy, folder, size, *flags, "--dump-dom")
     match = re.search(r'<pre id="found">(.*?)</pre>', result.stdout, flags=re.DOTALL)
     assert match, result.stderr[-2000:]
     found: dict[str, Any] = json.loads(unescape(match[1]))
