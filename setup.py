@@ -25,7 +25,7 @@ setup(
         "fabio>=2023.4",
         "h5py>=3.8",
         "hdf5plugin>=4.0",
-        "matplotlib>=3.7",
+        "matplotlib>=3.8",
         "pillow>=9.1",
         "plotly>=5.15",
         "numba>=0.58",

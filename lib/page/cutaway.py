@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
@@ -16,7 +17,7 @@ from .solid import Solid, solid
 
 _MOST_VOXELS = 80  # along an axis
 _SIDES = (1, -1, 1)  # along x, y, z: where the eighth is that is cut away
-_LIGHT = np.array(_SIDES) / np.sqrt(3.0)
+_LIGHT = np.array([0.738, -0.42, 0.527])  # nearly the same on all faces of the cut
 _VIEW_DEG = (25.0, -48.0)  # elevation, azimuth
 _DARK, _BRIGHT = 0.72, 0.5  # of a face in the shade, and what light adds; those of the cut are bright
 
@@ -32,12 +33,16 @@ def draw_cutaway(body: Body, paint: Paint) -> Figure:
     colours = light * paint.colours(what)[net.owner] / 255.0
 
     figure = Figure(figsize=(WIDTH, 5.2))
-    axes: Any = figure.add_axes((-0.03, 0.02, 0.72 if paint.draw_key else 1.0, 0.96), projection="3d")
+    with rc_context({"grid.color": "#dde3e9", "axes.labelpad": 1.0}):
+        axes: Any = figure.add_axes((0.02, -0.02, 0.7 if paint.draw_key else 0.95, 0.98), projection="3d")
     axes.add_collection3d(Poly3DCollection(faces, facecolors=colours, edgecolors=colours, linewidths=0.3))
     _set_axes(axes, what)
     if paint.draw_key:
         plane = len(paint.fields) > 1
-        paint.draw_key(figure.add_axes((0.79, 0.35, 0.2, 0.27) if plane else (0.75, 0.5, 0.22, 0.03)))
+        key = figure.add_axes((0.79, 0.37, 0.2, 0.27) if plane else (0.75, 0.5, 0.22, 0.03))
+        paint.draw_key(key)
+        if plane:
+            key.locator_params(axis="x", nbins=2)
     return figure
 
 
@@ -59,6 +64,8 @@ def _set_axes(axes: Any, what: Solid) -> None:
         axis = getattr(axes, f"{name}axis")
         axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
         axis.set_major_locator(MaxNLocator(5))
-    axes.set_box_aspect(size, zoom=1.05)
+    axes.set_box_aspect(size, zoom=0.97)
+    axes.zaxis.set_ticks_position("lower")  # on the left
+    axes.zaxis.set_label_position("lower")
     axes.set_proj_type("ortho")
     axes.view_init(*_VIEW_DEG)
