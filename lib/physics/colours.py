@@ -6,6 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _SECTORS = np.array([5.0, 3.0, 1.0])  # hue offsets of red, green and blue
+COLOUR_MAPS = {  # of fields, by their names, as matplotlib calls them; RdBu_r is symmetric about zero
+    "intensity": "viridis",
+    "kam": "inferno",
+    "completeness": "cividis",
+    "tilt1_std": "magma",
+    "tilt2_std": "magma",
+    "strain": "RdBu_r",
+    "strain_std": "magma",
+    "rocking_offset": "RdBu_r",
+}
 _GOLDEN = 0.6180339887498949
 
 

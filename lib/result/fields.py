@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..page.pictures import Body, draw_key
 from ..page.scene import Numbers, Paint
 from ..page.viewer import Painted, thinned
-from ..physics.colours import colour_range, orientation_rgb
+from ..physics.colours import COLOUR_MAPS, colour_range, orientation_rgb
 from . import pictures
 from .pictures import NOTHING, OUTSIDE
 
@@ -121,27 +121,24 @@ class FieldView:
         bar.figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
 
 
-# Fields of some scans only: title, text, label, colour map, factor. Signed ones are symmetric about zero.
-_MORE_FIELDS: dict[str, tuple[str, str, str, str, float]] = {
+# Fields of some scans only: title, text, label, factor.
+_MORE_FIELDS: dict[str, tuple[str, str, str, float]] = {
     "strain": (
         "Strain",
         "Axial strain, along the scattering vector: red is stretched, blue is compressed.",
         "strain (1e-4)",
-        "RdBu_r",
         1e4,
     ),
     "strain_std": (
         "Error of the strain",
         "Standard deviation of the strain.",
         "strain_std (1e-4)",
-        "magma",
         1e4,
     ),
     "rocking_offset": (
         "Offset of the rocking curve",
         "The part of the rocking angle that does not turn with omega: strain and the motor's zero together.",
         "rocking_offset (deg)",
-        "RdBu_r",
         1.0,
     ),
 }
@@ -150,8 +147,9 @@ _MORE_FIELDS: dict[str, tuple[str, str, str, str, float]] = {
 def _more_fields(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[FieldView]:
     """The fields that this scan has beyond those of a mosaicity scan."""
     views = []
-    for name, (title, text, label, cmap, scale) in _MORE_FIELDS.items():
+    for name, (title, text, label, scale) in _MORE_FIELDS.items():
         if name in fields:
+            cmap = COLOUR_MAPS[name]
             values = fields[name]
             low, high = pictures.usual_limits(scale * np.abs(values[mask] if mask.any() else values))
             limits = (-high if cmap == "RdBu_r" else low, high)
@@ -198,7 +196,7 @@ def fields_to_show(
             "is bright, away from the edges of the volume.",
             fields["intensity"],
             "intensity (counts)",
-            "viridis",
+            COLOUR_MAPS["intensity"],
             usual("intensity"),
         ),
         FieldView(
@@ -208,7 +206,7 @@ def fields_to_show(
             "not seen.",
             fields["kam"],
             "kam (deg)",
-            "inferno",
+            COLOUR_MAPS["kam"],
             usual("kam"),
             only_grain=True,
         ),
@@ -218,7 +216,7 @@ def fields_to_show(
             f"right, falling steeply outside.{complete}",
             fields["completeness"],
             "completeness",
-            "cividis",
+            COLOUR_MAPS["completeness"],
             (0.0, 1.0),
             cutoff=None if mlem else cutoff,
         ),
@@ -234,7 +232,7 @@ def fields_to_show(
                 f"{name}, {text}",
                 fields[name],
                 f"{name} (deg)",
-                "magma",
+                COLOUR_MAPS[name],
                 usual(name),
                 only_grain=True,
             )

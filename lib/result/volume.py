@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -28,8 +28,11 @@ from ..parallel.communicator import SerialComm
 from ..parallel.crew import ALONE, Crew, Job
 from ..physics.colours import colour_range, orientation_rgb
 from ..version import __version__
-from . import labels
+from . import figures, labels
 from .compression import chunk_places, chunk_sides, compress_colours, compress_slab, slabs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -117,6 +120,41 @@ class Volume:
         if "cell" not in self.fields:
             raise AttributeError(_NO_CELLS)
         return cell_surface(self.fields["cell"], self.origin_um, self.spacing_um)
+
+    def plot_slice(
+        self,
+        field: str = "orientation",
+        normal: str = "z",
+        at_um: float | None = None,
+        ax: Axes | None = None,
+        *,
+        scale_bar: bool = True,
+        walls: bool = False,
+    ) -> Axes:
+        """Draw a slice: "orientation" in the colours of `plot_key`, or a field by name, with a colour bar.
+
+        normal is the axis normal to the slice, at_um its place (default: the middle of the grain), ax where
+        matplotlib is to draw (default: a new figure). With a scale bar, or with axes in micrometres;
+        walls draws those between cells.
+        """
+        unit = FIELD_NOTES.get(field, ("", ""))[0]
+        return figures.plot_slice(self, field, normal, at_um, ax, unit=unit, scale_bar=scale_bar, walls=walls)
+
+    def plot_key(self, ax: Axes | None = None) -> Axes:
+        """Draw the colours of the orientations over both tilts in degrees."""
+        return figures.plot_key(self, ax)
+
+    def plot_cells(
+        self,
+        normal: str = "z",
+        at_um: float | None = None,
+        ax: Axes | None = None,
+        *,
+        scale_bar: bool = True,
+        numbers: bool = True,
+    ) -> Axes:
+        """Draw a slice of the cells, each in a colour of its own with its number, and the walls smooth."""
+        return figures.plot_cells(self, normal, at_um, ax, scale_bar=scale_bar, numbers=numbers)
 
     def save(self, path: str | Path) -> None:
         """Write the grain as a file like grain.vtkhdf; it appears when it is whole."""
