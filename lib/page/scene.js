@@ -26,7 +26,9 @@
   let faces = []; // of each triangle drawn its voxel: of the surface, of the cuts
 
   async function unpack(text) {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const letters = atob(text);
+    const bytes = new Uint8Array(letters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
     const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Response(plain).arrayBuffer();
   }
@@ -95,6 +97,7 @@
       zeroline: false,
       showspikes: false,
     });
+    const far = view.clientWidth < view.clientHeight ? 1.25 : 1.07;
     return {
       margin: { l: 0, r: 0, t: 0, b: 0 },
       paper_bgcolor: "white",
@@ -106,7 +109,7 @@
         yaxis: axis(1),
         zaxis: axis(2),
         aspectmode: "data",
-        camera: { eye: { x: 1.25, y: -1.35, z: 0.85 }, center: { x: 0, y: 0, z: -0.11 } },
+        camera: { eye: { x: 1.25 * far, y: -1.35 * far, z: 0.85 * far }, center: { x: 0, y: 0, z: -0.11 } },
         dragmode: "orbit",
       },
     };
@@ -264,5 +267,7 @@
     section.dataset.ready = "yes";
   }
 
-  begin();
+  // The page is there to be read first, with the still picture.
+  if (document.readyState === "complete") begin();
+  else window.addEventListener("load", () => setTimeout(begin));
 })();

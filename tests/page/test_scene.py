@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lib.page import scene
+from lib.page import scene, viewer
 from lib.page.cutaway import draw_cutaway
 from lib.page.pictures import Body
 from lib.page.scene import Numbers, Paint
@@ -149,11 +149,19 @@ def test_cells_beside_each_other_differ_in_colour():
 
 
 def test_the_page_of_a_large_grain_can_be_mailed():
-    """All voxels differ by noise, which hardly shrinks."""
+    """All pictures of a grain of 101 voxels across; they differ by noise, which hardly shrinks."""
     body, fields = ball(101)
     rng = np.random.default_rng(1)
     noisy = {k: v if k == "cell" else v + rng.normal(0, 0.01, v.shape) for k, v in fields.items()}
-    assert len(section(body, views_of(noisy), noisy)) < 7e6
+    views = views_of(noisy)
+    for name in ("tilt1_std", "tilt2_std", "completeness"):
+        values = np.where(body.mask, rng.random(body.mask.shape), np.nan)
+        views.append(FieldView(name, "", values, f"{name} (deg)", "magma", (0.0, 1.0), only_grain=True))
+    in_3d = section(body, views, noisy)
+    slices = viewer.section(body, [view.painted(body) for view in views])
+    stills = [picture_url(view.still(body), 130) for view in views]
+    assert len(in_3d) < 8e6
+    assert len(in_3d) + len(slices) + sum(map(len, stills)) < 15e6
 
 
 def test_the_still_picture_is_cut_open():

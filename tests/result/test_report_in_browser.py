@@ -16,6 +16,12 @@ CASE = phantoms.make(n=10, n_tilts=3, n_omega=12)
 LOOK = """
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 while (!document.body.classList.contains("live")) await wait(20);
+const solid = document.body.querySelector("#scene");
+for (let i = 0; solid.dataset.ready !== "yes" && i < 400; i++) await wait(20);
+found.turns = solid.querySelector("canvas")?.clientHeight;
+found.colours = [...solid.querySelectorAll(".paints button")].map((button) => button.textContent);
+document.querySelectorAll("th button")[1].click();
+found.sorted = [...document.querySelectorAll("td:nth-child(2)")].map((cell) => Number(cell.dataset.value));
 const viewer = document.body.querySelector("#viewer");
 found.titles = [...document.querySelectorAll("h2")].map((h) => h.textContent);
 found.broken = [...document.images].filter((i) => i.src && i.complete && !i.naturalWidth).map((i) => i.alt);
@@ -39,6 +45,9 @@ def test_nothing_is_amiss_on_a_screen(report: Path, tmp_path: Path, width: int) 
     assert found["errors"] == []
     assert found["broken"] == []
     assert found["moves"]
+    assert found["turns"] > 300
+    assert found["colours"] == ["Orientation", "Cells", "Misorientation", "Error of tilt1", "Error of tilt2"]
+    assert found["sorted"] == sorted(found["sorted"], reverse=True) and found["sorted"]
     assert {"Result", "Parameters", "Versions"} <= set(found["titles"])
     assert found["wide"] <= max(width, 500)  # the narrowest window that Chromium makes
     assert found["text"] > 1000
