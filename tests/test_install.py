@@ -117,7 +117,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert f"Version: {__version__}\n" in metadata
     assert re.search(r"^Requires-Python: >=3\.10$", metadata, re.MULTILINE)
     needed = set(re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", metadata, re.MULTILINE))
-    assert {"numpy", "scipy", "fabio", "h5py", "matplotlib", "numba", "mpi4py"} <= needed
+    assert {"numpy", "scipy", "fabio", "h5py", "matplotlib", "plotly", "numba", "mpi4py"} <= needed
     assert not needed & {"mpich", "pytest", "hypothesis", "ruff", "mypy", "vtk", "silx"}  # only for extras
     assert set(re.findall(r"^([\w-]+) = recon3d_lib\.cli:", entry_points, re.MULTILINE)) == set(COMMANDS)
 

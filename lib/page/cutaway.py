@@ -15,7 +15,7 @@ from .pictures import WIDTH, Array, Body
 from .scene import Paint
 from .solid import Solid, solid
 
-_MOST_VOXELS = 80  # along an axis
+_MOST_VOXELS = 64  # along an axis
 _SIDES = (1, -1, 1)  # along x, y, z: where the eighth is that is cut away
 _LIGHT = np.array([0.738, -0.42, 0.527])  # nearly the same on all faces of the cut
 _VIEW_DEG = (25.0, -48.0)  # elevation, azimuth

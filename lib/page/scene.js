@@ -148,8 +148,12 @@
 
   // ---- What the reader does ----
 
+  // A place with as many digits as voxels deserve; no minus before zero.
+  const digits = Math.max(0, Math.ceil(0.5 - Math.log10(Math.min(...pitch))));
+  const inUm = (um) => (Number(um.toFixed(digits)) || 0).toFixed(digits);
+
   function tell(voxel) {
-    const place = placeOf(voxel).map((um) => um.toFixed(1));
+    const place = placeOf(voxel).map(inUm);
     const words = [`x ${place[0]}, y ${place[1]}, z ${place[2]} µm`];
     for (const i of new Set([...scene.told, ...paint.fields])) {
       const field = scene.fields[i];
@@ -209,7 +213,7 @@
 
   function moveTo(plane, layer) {
     plane.at = start[plane.axis] + layer * pitch[plane.axis];
-    section.querySelector(`.cuts [data-axis="${plane.axis}"] output`).textContent = `${plane.at.toFixed(1)} µm`;
+    section.querySelector(`.cuts [data-axis="${plane.axis}"] output`).textContent = `${inUm(plane.at)} µm`;
   }
 
   function listen(plane) {
