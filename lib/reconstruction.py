@@ -25,7 +25,7 @@ from .parallel.messages import broadcast
 from .projection.jit import compile_first
 from .projection.kernel_cache import hand_over
 from .result import files
-from .result.derived import add_derived
+from .result.derived import add_derived, take_out_strain
 from .scan.align import align
 from .scan.gather import NOTHING, Result
 from .scan.setting import Setting, prepare
@@ -138,14 +138,16 @@ def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     results = [METHODS[params.method](part, comm, quiet=quiet) for part in setting.parts()]
     if comm.rank != 0:
         return NOTHING
-    theta_rad = params.geometry().theta_rad
-    for measurement, (fields, mask, _) in zip(setting.measurement.parts(), results, strict=True):
-        add_derived(measurement, fields, mask, theta_rad, params.strain_zero)
+    theta_rad, parts = params.geometry().theta_rad, setting.measurement.parts()
     fields, mask, facts = results[0]
-    for more, other, its_facts in results[1:]:
+    for measurement, (more, other, its_facts) in zip(parts[1:], results[1:], strict=True):
+        add_derived(measurement, more, other, theta_rad, params.strain_zero)
         for name in ("strain", "strain_std"):
             fields[name] = np.where(mask & other, more[name], np.nan)
+        if params.method == "mlem":  # backprojection fits an offset of mu to each voxel
+            take_out_strain(parts[0], fields, fields["strain"], fields["strain_std"], theta_rad)
         facts |= {f"strain_{name.removeprefix('strain_')}": value for name, value in its_facts.items()}
+    add_derived(parts[0], fields, mask, theta_rad, params.strain_zero)
     return Result(fields, mask, facts)
 
 

@@ -207,11 +207,13 @@ def make_line_scan(
     scale: float = 1.0,
     step: float = STEP,
     crystal: Callable[[np.ndarray], np.ndarray] = four_subgrains,
+    moves: float = 0.0,
 ) -> Case:
     """A scan of one angle: "rocking", of mu below omega, or "strain", of 2theta; or of both.
 
     roll is the FWHM of the accepted rolling angles, scale enlarges grain and volume. The truth of a
-    strain scan is 2theta, as tilt1. "rocking_strain" has the steps of 2theta of TWO_THETA as tilt2.
+    strain scan is 2theta, as tilt1. "rocking_strain" has the steps of 2theta of TWO_THETA as tilt2. By moves
+    times as much as strain does, it moves mu.
     """
     rng = np.random.default_rng(seed)
     size = 10.0 * scale
@@ -230,6 +232,7 @@ def make_line_scan(
         if kind != "strain":
             a, b = crystal(points / scale).T
             at = a * np.cos(w) + sign * b * np.sin(w)
+            at = at - moves * np.degrees(np.tan(THETA) * strain(points / scale))
             off = -sign * a * np.sin(w) + b * np.cos(w)
         else:
             at, off = two_theta, 0.0

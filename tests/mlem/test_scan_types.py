@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from lib import reconstruction
 from lib.errors import Recon3DError
 from lib.initfile.parse import read_initfile
 from lib.mlem import expectation, iterate
 from lib.mlem.maps import Maps
 from lib.mlem.search import REFINEMENT
 from lib.mlem.shape import surface_shift
+from lib.parallel.communicator import SerialComm
 from lib.physics.scan_types import SCANS, check_scan, guess_scan, scan_types
 from lib.physics.strain import strain_fields, strain_per_degree
 from lib.physics.tilts import Resolution
 from lib.projection.footprint import ONE_PIXEL
+from lib.result.derived import take_out_strain
 from lib.scan import setting
 from lib.scan.bands import Bands
 from tests import phantoms
@@ -176,6 +182,27 @@ def test_rocking_and_strain_together(tmp_path, run: Run):
     true = phantoms.strain(phantoms.voxels(case))[both]
     assert np.median(np.abs(fields["strain"][both] - (true - true.mean()))) < 2.5e-5
     assert "strain " in result.stdout
+
+
+@pytest.mark.parametrize("mode", ["horizontal", "vertical"])
+def test_strain_is_taken_out_of_the_tilts(tmp_path, mode):
+    """Strain moves mu at every omega alike, which half a turn of rocking curves takes for tilt."""
+    moves = 8.0  # times as far as strain does
+    case = phantoms.make_line_scan("rocking_strain", mode, n=16, n_omega=24, turn=220.0, moves=moves)
+    params, _ = read_initfile(case.write(tmp_path, errors="none"))
+
+    def so_far(*arguments: Any) -> None:
+        take_out_strain(*arguments[:-1], math.atan(moves * math.tan(arguments[-1])))
+
+    with mock.patch("lib.reconstruction.take_out_strain", so_far):
+        fields, mask, _ = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    with mock.patch("lib.reconstruction.take_out_strain"):
+        plain, _, _ = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    errors = []
+    for found in (fields, plain):
+        orientation = np.stack([found["tilt1"], found["tilt2"]], axis=-1)
+        errors.append(np.median(np.linalg.norm(phantoms.judge(case, mask, orientation)[1], axis=1)))
+    assert errors[0] < 0.6 * errors[1], errors
 
 
 def test_method_rocking(tmp_path, run: Run):
