@@ -27,7 +27,7 @@ setup(
         "hdf5plugin>=4.0",
         "matplotlib>=3.8",
         "pillow>=9.1",
-        "plotly>=5.15",
+        "plotly>=5.24",
         "numba>=0.58",
         "mpi4py>=4.0",
         "threadpoolctl>=3.1",

@@ -253,6 +253,35 @@ def test_the_pointer_reads_off_the_numbers(ball_page: Path, tmp_path: Path) -> N
     assert all(word in found["tip"] for word in ("µm", "tilt1 5.", "tilt2 -", "cell "))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 7, 1), (1, 6, 8), (6, 5, 7)])
+def test_grains_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    """One voxel, one layer, holes and parts that do not touch; tilts that are known nowhere."""
+    axes = tuple(np.arange(n) - 1.0 for n in shape)
+    limits = np.array([[a[0] - 0.5, a[-1] + 0.5] for a in axes])
+    mask = np.random.default_rng(0).random(shape) < (0.5 if min(shape) > 1 else 2.0)
+    body = Body(limits, axes, mask)
+    field = np.where(mask, 0.25, np.nan)
+    view = FieldView("Strain", "", field, "strain (1e-4)", "RdBu_r", (-1.0, 1.0), only_grain=True)
+    fields = {"tilt1": np.full(shape, np.nan), "tilt2": field}
+    path = tmp_path / "page.html"
+    path.write_text(page("recon3d", "odd", "", [section(body, [view], fields)]), encoding="utf-8")
+    script = f"""{READY}
+    await toggle(0);
+    await flip(1);
+    await slide(2, 0);
+    await toggle(1);
+    await toggle(2);
+    found.whole = [mesh(0).faces.length, mesh(1).faces.length];
+    view.emit("plotly_hover", {{ points: [{{ curveNumber: 0, pointNumber: 0 }}] }});
+    found.told = part.querySelector(".told").textContent;
+    """
+    found = browser.visit(path, script, tmp_path)
+    assert found["errors"] == []
+    assert found["whole"] == [2 * len(solid(body, 100).net().corners), 0]
+    assert "tilt1" not in found["told"] and "tilt2 0.2500°" in found["told"]
+    assert "strain 0.2500·10⁻⁴" in found["told"]
+
+
 def test_without_webgl_the_still_picture_stands_in(ball_page: Path, tmp_path: Path) -> None:
     script = """
     await new Promise((done) => setTimeout(done, 1000));
