@@ -10,6 +10,8 @@ from lib.result import derived, volume
 from lib.result.compression import chunk_sides
 from lib.scan import hull, look
 
+_MOST_COARSE_VOXELS = 40**3  # of about 32 pixels across, and the cells of a grid that they reach into
+
 
 def largest_buffers(
     n_omega: int,
@@ -43,6 +45,8 @@ def largest_buffers(
         "gather.scatter_field": 8 * -(-n_kept // n_ranks),
         "projections._voxels": 8 * min(n_kept, projections._VOXELS_AT_ONCE),
         "projections.each": max(4 * n_pixels, 96 * n_omega),
+        "heldout.judge": 24 * min(n_voxels, _MOST_COARSE_VOXELS),
+        "parity.judge": 48,
         "look.look": 4 * -(-n_omega // n_ranks) * min(n_pixels, look._MOST_PIXELS**2),
         "overlaps.total": 40 * n_cells,
         "counting.with_noise": max(4 * min(n_pixels * n_pairs, most), 8 * n_pixels),

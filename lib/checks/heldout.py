@@ -30,6 +30,7 @@ from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import broadcast, collect_everywhere
 from ..physics.tilts import OrientationGrid, Resolution
 from ..scan.setting import Setting
+from .seen import swept
 
 Array = NDArray[np.float64]
 Support = tuple[Array, Array]  # places (n, 3) in micrometres of coarse voxels, and how full (n,) they are
@@ -120,7 +121,7 @@ def _resolution(setting: Setting, scan: CoarseScan, facts: Mapping[str, Any]) ->
         n, step = max(scan.tilt_steps), measurement.usual_step_deg
         spread = 8.0 * np.log(2.0) * (n**2 - 1) / 12.0 * step**2
         widths[i] = float(np.sqrt(width**2 + spread))
-    return Resolution(widths[0], widths[1]) if all(widths) else None
+    return swept(Resolution(widths[0], widths[1]), facts) if all(widths) else None
 
 
 def _support(setting: Setting, mask: NDArray[np.bool_], scan: CoarseScan) -> Support:

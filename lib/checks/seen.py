@@ -7,7 +7,7 @@ those whose light the missing ones would have caught are faint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,12 @@ Light = NDArray[np.float32]
 _REFINEMENTS = (4, 2, 1)  # orientations per step of the scan, between which it is linear
 _MOST_STATES = 5000
 _GUESS = (1.0, 1.4)  # widths of the resolution in steps, where a method finds none
+
+
+def swept(resolution: Resolution, facts: Mapping[str, Any]) -> Resolution:
+    """With the motor that moves while a frame is taken, where one was found."""
+    by_mu = bool(facts.get("rock_box_by_mu", False))
+    return replace(resolution, swept=float(facts.get("rock_box_deg", 0.0)), by_mu=by_mu)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Seen:
             widths[i] = float(facts.get(f"{key}_deg", usual if given is None else given))
         grids = (kind.grid(measurement.relative_axes_deg(), n) for n in _REFINEMENTS)
         grid = next(g for g in grids if g.n_pairs <= _MOST_STATES or g.refinement == _REFINEMENTS[-1])
-        return cls(measurement, Resolution(widths[0], widths[1]), grid)
+        return cls(measurement, swept(Resolution(widths[0], widths[1]), facts), grid)
 
     def unknown(self, fields: Mapping[str, Array], places: NDArray[np.int64]) -> Light:
         """Positions (n, 2) on the axes of the unknown, from tilt_zero, of voxels given by their numbers."""

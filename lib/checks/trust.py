@@ -25,7 +25,13 @@ _CENTER_OFF = 0.5  # binned pixels; 0.1 px on right runs of the phantoms, 1.5 to
 _FAR_MISFIT = 3.0  # chi-square per value, which is 1 where the model is right
 _NEARLY_ALL = 0.9  # of the voxels of the volume
 _WIDTHS = ("rock_width", "roll_width", "strain_width")
-_FACTS = ("omega_factors", "gain", *(f"{key}_deg" for key in _WIDTHS))  # that the projections need
+_FACTS = (
+    "omega_factors",
+    "gain",
+    "rock_box_deg",
+    "rock_box_by_mu",
+    *(f"{key}_deg" for key in _WIDTHS),
+)  # that the projections need
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
 
 
