@@ -148,7 +148,7 @@ def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
             take_out_strain(parts[0], fields, fields["strain"], fields["strain_std"], theta_rad)
         facts |= {f"strain_{name.removeprefix('strain_')}": value for name, value in its_facts.items()}
     add_derived(parts[0], fields, mask, theta_rad, params.strain_zero)
-    return Result(fields, mask, facts)
+    return files.with_cells(setting, Result(fields, mask, facts))
 
 
 def _seconds(started: dict[str, float]) -> dict[str, float]:

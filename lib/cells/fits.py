@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import digamma
+from scipy.special import digamma, gammaln
 
 
 class LogNormal(NamedTuple):
@@ -16,12 +16,23 @@ class LogNormal(NamedTuple):
     median: float
     sigma: float
 
+    def density(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability density at positive values."""
+        off = np.log(values / self.median) / self.sigma
+        return np.asarray(np.exp(-(off**2) / 2) / (np.sqrt(2 * np.pi) * self.sigma * values))
+
 
 class Chi(NamedTuple):
     """The length of a vector of k normal components, k not only whole, each of standard deviation scale."""
 
     k: float
     scale: float
+
+    def density(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability density at positive values."""
+        x = values / self.scale
+        logarithm = (self.k - 1) * np.log(x) - x**2 / 2 - (self.k / 2 - 1) * np.log(2) - gammaln(self.k / 2)
+        return np.asarray(np.exp(logarithm) / self.scale)
 
 
 _LEAST, _MOST = 1e-3, 1e6  # of k / 2

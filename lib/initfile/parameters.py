@@ -244,6 +244,21 @@ class Parameters(SimulationKeys):
         "auto: with method mlem, find the cells, parts of the grain that differ by a step of the orientation",
         default="auto",
     )
+    kernel: float = key(
+        _RECONSTRUCTION,
+        readers.not_negative,
+        "distance within which voxels are neighbours for kam and gnd; those that share a face always are",
+        unit="um",
+        default=0.0,
+    )
+    burgers: float | None = key(
+        _RECONSTRUCTION,
+        readers.either("auto", None, readers.positive),
+        "length of the Burgers vector for gnd; auto: the shortest edge of the unit cell, so that a centred "
+        "lattice keeps a lower bound",
+        unit="A",
+        default=None,
+    )
     scan: str | None = key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.choice(*SCANS)),
@@ -351,7 +366,7 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 _AUTO = (
-    "rock_width roll_width roll_slope strain_width subsets memory threshold background gain "
+    "rock_width roll_width roll_slope strain_width subsets memory threshold background gain burgers "
     "scan tilt_frame tilt_zero strain_zero sim_grain grain_pos grain_dim grain_steps"
 )
 AUTO_KEYS = tuple(_AUTO.split())

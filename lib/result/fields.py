@@ -158,6 +158,26 @@ def _more_fields(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[F
     return views
 
 
+def _density(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[FieldView]:
+    """The density of dislocations, where both tilts tell of it."""
+    if "gnd" not in fields or not np.isfinite(fields["gnd"][mask]).any():
+        return []
+    return [
+        FieldView(
+            "Dislocation density",
+            "Lower bound of the density of geometrically necessary dislocations, from the slopes of both "
+            "tilts: lines are walls, what is even all over is noise. Rotations about the scattering vector "
+            "are not seen.",
+            fields["gnd"],
+            "gnd (1e12 m^-2)",
+            "inferno",
+            pictures.usual_limits(1e-12 * fields["gnd"][mask]),
+            only_grain=True,
+            scale=1e-12,
+        )
+    ]
+
+
 def _varies(values: Array) -> bool:
     """Whether there are several values: a motor that stood still has one."""
     known = values[np.isfinite(values)]
@@ -210,6 +230,7 @@ def fields_to_show(
             usual("kam"),
             only_grain=True,
         ),
+        *_density(fields, mask),
         FieldView(
             "Completeness",
             "Share of the omegas at which a voxel is lit: near 1 inside of the grain when the geometry is "

@@ -18,7 +18,8 @@ from ..scan import box, store
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
-from .derived import misorientation
+from . import labels
+from .derived import neighbourhood
 from .labels import CELL_FILES, cell_field
 
 if TYPE_CHECKING:
@@ -110,11 +111,20 @@ def has_cells(setting: Setting) -> bool:
     return params.cells == "auto" and told_apart
 
 
+def with_cells(setting: Setting, result: Result) -> Result:
+    """The result with the field `cell`, where cells are looked for."""
+    if not has_cells(setting):
+        return result
+    found: dict[str, Any] = cell_field(result.fields, result.mask, setting.params.method)
+    return result._replace(fields={**result.fields, **found})
+
+
 def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALONE) -> Volume:
     """The result with its units and origin, ready to be written."""
     from . import limits, volume
 
     params, (fields, mask, facts) = setting.params, result
+    around, facts_around = neighbourhood(fields, mask, setting, crew)
     attributes = {
         "scan": setting.measurement.scan_name,
         "tilt_frame_of_scan": setting.measurement.tilt_frame,
@@ -126,6 +136,7 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
         **checks.facts(),
         **_alignment_facts(setting),
         **limits.facts(setting),
+        **facts_around,
         "n_omega": int(setting.measurement.n_omega),
         "tilt1_motor": setting.measurement.scan.info.get("motors", {}).get("tilt1", "unknown"),
         "tilt2_motor": setting.measurement.scan.info.get("motors", {}).get("tilt2", "unknown"),
@@ -134,11 +145,7 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,
         spacing_um=params.voxel_um,
         axes_um=setting.projector.volume.axes_um,
-        fields={
-            **fields,
-            "kam": misorientation(fields["tilt1"], fields["tilt2"], mask, crew),
-            **(cell_field(fields, mask, params.method) if has_cells(setting) else {}),
-        },
+        fields={**fields, **around},
         mask=mask,
         parameters=params,
         attributes=attributes,
@@ -222,6 +229,9 @@ def summary(setting: Setting, result: Result, n_ranks: int, times: dict[str, flo
     else:
         nothing = "none: no voxel is complete enough; check M, omega_sign, detector_center, threshold"
         lines.append(("orientation", nothing))
+    if "cell" in fields:
+        where = setting.projector.volume.axes_um, params.voxel_um, params.method
+        lines.append(("cells", labels.summary(labels.table(fields, mask, *where))))
     if "strain" in fields and n_grain:
         span = np.nanpercentile(fields["strain"][mask], [5, 50, 95])
         error = np.nanmedian(fields["strain_std"][mask])

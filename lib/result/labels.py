@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cells.find import find_cells
+from ..cells.fits import Chi, LogNormal, chi, log_normal
 from ..cells.table import table_of_cells
 
 Array = NDArray[np.float64]
@@ -18,7 +19,16 @@ Fields = Mapping[str, NDArray[Any]]
 Mask = NDArray[np.bool_]
 
 CELL_FILES = ("cells.csv", "boundaries.csv", "boundaries.vtp")
+_ENOUGH = 10  # cells inside of the grain
 _TILTS, _ERRORS = ("tilt1", "tilt2"), ("tilt1_std", "tilt2_std")
+
+
+class Fits(NamedTuple):
+    """Distributions of greatest likelihood, NaN where there is too little to fit."""
+
+    diameter_um: LogNormal
+    misorientation_deg: Chi
+    spread_deg: LogNormal
 
 
 def cell_field(fields: Fields, mask: Mask, method: str) -> dict[str, NDArray[Any]]:
@@ -50,6 +60,18 @@ def _written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else str(int(value))
+
+
+def sizes(cells: NDArray[Any]) -> NDArray[Any]:
+    """Diameters in um of the cells whose size is known: those inside of the grain, all if these are few."""
+    inner = cells["diameter_um"][~cells["at_surface"]]
+    return inner if inner.size >= _ENOUGH else cells["diameter_um"]
+
+
+def fits(cells: NDArray[Any], boundaries: NDArray[Any]) -> Fits:
+    """What papers fit: log-normal to diameters and spreads, chi to misorientations of neighbours."""
+    angles = boundaries["misorientation_deg"]
+    return Fits(log_normal(sizes(cells)), chi(angles), log_normal(cells["spread_deg"]))
 
 
 def summary(rows: NDArray[Any]) -> str:

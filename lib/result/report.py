@@ -31,7 +31,7 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from ..version import __version__
-from . import labels, largest_cells, limits, pictures, scene
+from . import cell_pictures, labels, largest_cells, limits, pictures, scene
 from .fields import fields_to_show
 from .projection_pictures import draw_images, draw_omegas
 
@@ -80,6 +80,9 @@ def write(
             else []
         ),
     ]
+    if "cell" in fields:
+        text, draw = cell_pictures.distributions(setting, fields, mask)
+        sections.append(_picture("Cells", text, draw))
     if "misfit" in facts:
         sections.append(
             _picture(

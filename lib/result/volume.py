@@ -27,6 +27,8 @@ from ..parallel.claim import claimed
 from ..parallel.communicator import SerialComm
 from ..parallel.crew import ALONE, Crew, Job
 from ..physics.colours import colour_range, orientation_rgb
+from ..physics.dislocations import gnd_density
+from ..physics.misorientation import neighbour_misorientation
 from ..version import __version__
 from . import figures, labels
 from .compression import chunk_places, chunk_sides, compress_colours, compress_slab, slabs
@@ -52,6 +54,7 @@ FIELD_NOTES = {
         "deg",
         "mean angle between the orientations of the voxel and of its neighbours in the grain; projected",
     ),
+    "gnd": ("m^-2", "lower bound of the density of geometrically necessary dislocations"),
     "sure": ("", "how sure the voxel is to be inside the grain, 0 to 1"),
     "rocking_offset": ("deg", "constant part of the rocking angle: strain and motor zero together"),
     "rocking_offset_std": ("deg", "standard deviation of the constant part"),
@@ -114,6 +117,22 @@ class Volume:
     def boundaries(self) -> NDArray[Any]:
         """What is to be said of each wall between two cells: see `lib.cells.boundaries`."""
         return table_of_boundaries(self.surface(), self.cells)
+
+    @property
+    def fits(self) -> labels.Fits:
+        """What papers fit to sizes, misorientations and spreads of cells: see `labels.fits`."""
+        return labels.fits(self.cells, self.boundaries)
+
+    def kam_within(self, kernel_um: float) -> Array:
+        """KAM in degrees over the neighbours within kernel_um: see `neighbour_misorientation`."""
+        tilts = self.fields["tilt1"], self.fields["tilt2"]
+        return neighbour_misorientation(*tilts, self.mask, np.asarray(self.spacing_um), kernel_um)
+
+    def gnd_within(self, kernel_um: float, burgers_angstrom: float) -> Array:
+        """Lower bound of the density of dislocations in m^-2, over such neighbours: see `gnd_density`."""
+        tilts, spacing_um = (self.fields["tilt1"], self.fields["tilt2"]), np.asarray(self.spacing_um)
+        mode = self.parameters.mode
+        return gnd_density(*tilts, self.mask, spacing_um, mode, burgers_angstrom, kernel_um)
 
     def surface(self) -> Surface:
         """The smooth surface of all cells in um: see `lib.cells.surfaces`."""

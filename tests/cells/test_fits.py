@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.cells.fits import chi, log_normal
+from lib.cells.fits import Chi, LogNormal, chi, log_normal
 
 
 def test_log_normal():
@@ -21,6 +21,12 @@ def test_chi(k):
     found = chi([*values, np.nan, 0.0])
     assert found.k == pytest.approx(k, rel=0.07)
     assert found.scale == pytest.approx(0.2, rel=0.05)
+
+
+def test_densities():
+    at = np.linspace(0.01, 3.0, 50)
+    np.testing.assert_allclose(LogNormal(0.7, 0.4).density(at), stats.lognorm.pdf(at, 0.4, scale=0.7))
+    np.testing.assert_allclose(Chi(1.7, 0.3).density(at), stats.chi.pdf(at, 1.7, scale=0.3), rtol=1e-6)
 
 
 def test_too_few():
