@@ -44,6 +44,7 @@ PURE_FILES = (
     "scan.extent",
     "scan.spots",
     "mlem.expectation",
+    "mlem.lean",
     "mlem.maps",
     "mlem.map_kernels",
     "mlem.response",

@@ -25,7 +25,8 @@ COMPARED = ["Projections of the result", "Intensity and residual per omega"]
 IN_3D = "The grain in 3D"
 SLICES = ["The grain, cut open", "Through the volume", *STILLS, *COMPARED, "Orientations of the grain"]
 LIMITS = "What this scan cannot say"
-AT_THE_END = ["Other geometries", "Parameters", "Versions"]
+TRIED = ["Other geometries", "Half a turn apart"]
+AT_THE_END = ["Parameters", "Versions"]
 
 
 class Page(HTMLParser):
@@ -74,7 +75,7 @@ def reconstructed(folder: Path, **keys: object) -> Page:
 
 def test_backprojection(tmp_path, capsys):
     page = reconstructed(tmp_path, method="backprojection", completeness_cutoff=0.8, detector_center="None")
-    assert page.headings[1:] == ["Result", IN_3D, *SLICES, LIMITS, *AT_THE_END]
+    assert page.headings[1:] == ["Result", IN_3D, *SLICES, LIMITS, *TRIED, *AT_THE_END]
     assert len(page.sources) == len(SLICES)
     printed = capsys.readouterr().out.splitlines()
     assert str(tmp_path / "report.html") in printed
@@ -95,6 +96,9 @@ def test_mlem(tmp_path):
         "Resolution of the map",
         LIMITS,
         "Rotation axis and drift",
+        TRIED[0],
+        "Omegas that were left out",
+        TRIED[1],
         *AT_THE_END,
     ]
     assert len(page.sources) == len(SLICES) + 4
@@ -144,7 +148,8 @@ def test_alignment(tmp_path):
     )
     reconstruction.run(params, SerialComm(), quiet=True)
     page = page_of(tmp_path / "out")
-    assert page.headings[-4:] == ["Rotation axis and drift", *AT_THE_END]
+    start = page.headings.index("Rotation axis and drift")
+    assert page.headings[start + 1] == TRIED[0] and page.headings[-2:] == AT_THE_END
     assert "taken out" in page.text
 
 
