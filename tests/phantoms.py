@@ -99,11 +99,12 @@ def make(
     crystal: Callable[[np.ndarray], np.ndarray] = orientation,
     widths: tuple[float, float] = (ROCK, ROLL),
     lean: tuple[float, float] = (0.0, 0.0),
+    tails: float = 0.0,
 ) -> Case:
     """A scan of the grain over a full turn; peak_counts is about that of its brightest pixel.
 
     crystal gives the orientations (n, 2) of points (n, 3), widths are the FWHM of rocking and rolling, lean
-    by how much the accepted roll moves from pixel to pixel along x and y.
+    by how much the accepted roll moves from pixel to pixel along x and y, tails the share of a Lorentzian.
     """
     rng = np.random.default_rng(seed)
     size = 10.0
@@ -120,7 +121,8 @@ def make(
         for i, j in np.ndindex(n_tilts, n_tilts):
             rock, roll = deviations(mode, frame, np.array([tilts[i], tilts[j]]), ab, w)
             roll = roll + lean[0] * x_d + lean[1] * z_d
-            weight = np.exp(-4 * np.log(2) * ((rock / widths[0]) ** 2 + (roll / widths[1]) ** 2))
+            square = (rock / widths[0]) ** 2 + (roll / widths[1]) ** 2
+            weight = (1 - tails) * np.exp(-4 * np.log(2) * square) + tails / (1 + 4 * square)
             counts[i, j, k] = np.bincount(pixel, weight, roi[0] * roi[1]).reshape(roi)
     counts = rng.poisson(counts * (peak_counts / counts.max())).astype(float)
     counts += rng.normal(0, read_noise, counts.shape) if read_noise else 0.0

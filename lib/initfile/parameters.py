@@ -128,6 +128,12 @@ class Parameters(SimulationKeys):
         unit="deg",
         default=None,
     )
+    tails: float | None = key(
+        _MICROSCOPE,
+        readers.either("auto", None, readers.ranged(readers.real, 0, 1)),
+        "share of a Lorentzian in the resolution, a Gaussian but for its tails; auto: from the data",
+        default=None,
+    )
     rock_box: str = key(
         _MICROSCOPE,
         readers.choice("auto", "true", "false", "mu"),
@@ -366,7 +372,7 @@ def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 _AUTO = (
-    "rock_width roll_width roll_slope strain_width subsets memory threshold background gain burgers "
+    "rock_width roll_width tails roll_slope strain_width subsets memory threshold background gain burgers "
     "scan tilt_frame tilt_zero strain_zero sim_grain grain_pos grain_dim grain_steps"
 )
 AUTO_KEYS = tuple(_AUTO.split())

@@ -44,6 +44,7 @@ class Outcome:
             "hull_share": self.hull_share,
             "resolution_found": self.sure,
             **{f"{key}_deg": width for key, width in self.widths.items() if np.isfinite(width)},
+            "resolution_tails": self.resolution.tails,
             "rock_box_deg": self.resolution.swept,
             "rock_box_by_mu": self.resolution.by_mu,
             "roll_slope_deg_per_um": self.resolution.slope,

@@ -20,7 +20,7 @@ from ..scan.hull import Hull
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from . import coarse
-from .acceptance import with_slope, with_sweep
+from .acceptance import with_slope, with_sweep, with_tails
 from .coarse import Trial
 from .search import REFINEMENT, Found, Search
 
@@ -61,18 +61,21 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
 
 
 def _known(setting: Setting) -> Resolution:
-    """A motor that moves and a field that leans as the init file has them; a resolution without widths."""
+    """Tails, a motor that moves, a field that leans as the init file has them; without widths."""
     params, kind = setting.params, setting.measurement.scan_type
     moves = params.rock_box in ("true", "mu") and not kind.of_strain
     swept = setting.measurement.steps_deg[0] if moves else 0.0
-    return Resolution(0.0, 0.0, swept, params.rock_box == "mu", params.roll_slope or (0.0, 0.0))
+    by_mu, slope = params.rock_box == "mu", params.roll_slope or (0.0, 0.0)
+    return Resolution(0.0, 0.0, swept, by_mu, slope, tails=params.tails or 0.0)
 
 
 def _with_the_rest(setting: Setting, search: Search, found: Found, refinement: int) -> Found:
-    """With a motor that moves and a field that leans as the scan has them, where `auto`. Collective."""
+    """With tails, a motor that moves, a field that leans as the scan has them, where `auto`. Collective."""
     params, what = setting.params, found.resolution
     if setting.measurement.scan_type.name != "mosaicity" or not found.sure:
         return found
+    if params.tails is None and len(search.free) == 2:
+        what = with_tails(search, what, refinement)
     if params.rock_box == "auto" and max(search.trial.scan.tilt_steps) == 1 and 0 in search.free:
         what = with_sweep(search, what, refinement)
     if params.roll_slope is None:

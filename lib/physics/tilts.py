@@ -163,7 +163,8 @@ class Resolution:
     swept is how far a motor moves while a frame is taken, about the position that is stated: tilt1, or where
     `by_mu`, the rocking motor below omega, whatever tilt1 is. slope is how far the accepted rolling angle
     moves for a micrometre on the sample, along x and y of the images (an objective sees the two ends of its
-    field under other angles); roll is where it stands for the pixels in question.
+    field under other angles); roll is where it stands for the pixels in question. tails is the share of a
+    Lorentzian of the same widths, the rest is the Gaussian.
     """
 
     rocking: float
@@ -172,6 +173,7 @@ class Resolution:
     by_mu: bool = False
     slope: tuple[float, float] = (0.0, 0.0)
     roll: float = 0.0
+    tails: float = 0.0
 
     @property
     def narrow(self) -> float:
@@ -207,12 +209,13 @@ class Resolution:
         x, y = rocking / self.rocking, (rolling + self.roll) / self.rolling
         along_x, along_y = sweep[0] / self.rocking, sweep[1] / self.rolling
         length = float(np.hypot(along_x, along_y))
+        far = self.tails / (1.0 + 4.0 * (x**2 + y**2)) if self.tails else 0.0
         if length < _NO_SWEEP:
-            return np.asarray(np.exp(-_GAUSS * (x**2 + y**2)))
+            return np.asarray((1.0 - self.tails) * np.exp(-_GAUSS * (x**2 + y**2)) + far)
         along, across = (x * along_x + y * along_y) / length, (x * along_y - y * along_x) / length
         ends = (erf(_GAUSS**0.5 * (along + end * length)) for end in (0.5, -0.5))
         part = float(np.sqrt(np.pi / _GAUSS)) / (2.0 * length) * np.subtract(*ends)
-        return np.asarray(part * np.exp(-_GAUSS * across**2))
+        return np.asarray((1.0 - self.tails) * part * np.exp(-_GAUSS * across**2) + far)
 
 
 def response(

@@ -107,9 +107,35 @@ def test_a_leaning_field_is_found(tmp_path, frame, lean):
     assert np.median(error) < 0.12
 
 
+def test_tails_are_a_share_of_a_lorentzian():
+    grid = OrientationGrid.refine(AXIS, AXIS, 2)
+    ab = np.stack(grid.pairs(), axis=1)
+    found = response("sample", "horizontal", AXIS, AXIS, grid, Resolution(0.03, 0.08, tails=0.3), 0.7)
+    for n, (i, j) in enumerate(np.ndindex(3, 3)):
+        rock, roll = phantoms.deviations("horizontal", "sample", np.array([AXIS[i], AXIS[j]]), ab, 0.7)
+        lorentz = 1.0 / (1.0 + 4.0 * ((rock / 0.03) ** 2 + (roll / 0.08) ** 2))
+        expected = 0.7 * gaussian(rock, roll, (0.03, 0.08)) + 0.3 * lorentz
+        np.testing.assert_allclose(found[n], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("tails", [0.0, 0.3])
+def test_tails_are_found(tmp_path, tails):
+    """None where there are none; of a third, enough that it shows."""
+    widths = (1.41 * phantoms.STEP, 2.83 * phantoms.STEP)
+    case = phantoms.make(n=16, n_tilts=7, widths=widths, tails=tails)
+    params, _ = read_initfile(case.write(tmp_path, method="mlem", errors="none"))
+    _, _, facts = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    if tails:
+        assert 0.05 < facts["resolution_tails"] < 0.4
+    else:
+        assert facts["resolution_tails"] < 0.02
+
+
 def test_the_keys():
     lines = "unit_cell 4 4 4 90 90 90\nhkl 2 0 0\nwavelength 0.7\nM 10\npath /\n"
     assert parse(lines + "roll_slope 0")[0].roll_slope == (0.0, 0.0)
     assert parse(lines + "roll_slope [0.002,0]")[0].roll_slope == (0.002, 0.0)
     assert parse(lines)[0].roll_slope is None
     assert parse(lines)[0].rock_box == "auto"
+    assert parse(lines)[0].tails is None
+    assert parse(lines + "tails 0.2")[0].tails == 0.2
