@@ -152,6 +152,14 @@
   const digits = Math.max(0, Math.ceil(0.5 - Math.log10(Math.min(...pitch))));
   const inUm = (um) => (Number(um.toFixed(digits)) || 0).toFixed(digits);
 
+  // deg as a sign, powers (1e-4, m^-2) as they are printed.
+  function unitOf(field) {
+    const raised = (_, power) => power.replace(/./g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
+    if (field.unit === "deg") return "°";
+    const text = field.unit.replace(/^1e(-?\d+)/, (_, power) => `·10${raised(_, power)}`);
+    return (text.startsWith("·") ? "" : " ") + text.replace(/\^(-?\d+)/g, raised);
+  }
+
   function tell(voxel) {
     const place = placeOf(voxel).map(inUm);
     const words = [`x ${place[0]}, y ${place[1]}, z ${place[2]} µm`];
@@ -159,8 +167,7 @@
       const field = scene.fields[i];
       const value = valueOf(field, voxel);
       const text = Number.isNaN(value) ? "unknown" : value.toFixed(field.digits);
-      const unit = { deg: "°", "1e-4": "·10⁻⁴" }[field.unit] ?? ` ${field.unit}`;
-      words.push(`${field.name} ${text}${unit}`.trim());
+      words.push(`${field.name} ${text}${unitOf(field)}`.trim());
     }
     return words;
   }

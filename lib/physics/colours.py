@@ -9,6 +9,7 @@ _SECTORS = np.array([5.0, 3.0, 1.0])  # hue offsets of red, green and blue
 COLOUR_MAPS = {  # of fields, by their names, as matplotlib calls them; RdBu_r is symmetric about zero
     "intensity": "viridis",
     "kam": "inferno",
+    "gnd": "inferno",
     "completeness": "cividis",
     "tilt1_std": "magma",
     "tilt2_std": "magma",

@@ -170,7 +170,7 @@ def _density(fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[Field
             "are not seen.",
             fields["gnd"],
             "gnd (1e12 m^-2)",
-            "inferno",
+            COLOUR_MAPS["gnd"],
             pictures.usual_limits(1e-12 * fields["gnd"][mask]),
             only_grain=True,
             scale=1e-12,

@@ -261,7 +261,7 @@ def test_grains_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> Non
     mask = np.random.default_rng(0).random(shape) < (0.5 if min(shape) > 1 else 2.0)
     body = Body(limits, axes, mask)
     field = np.where(mask, 0.25, np.nan)
-    view = FieldView("Strain", "", field, "strain (1e-4)", "RdBu_r", (-1.0, 1.0), only_grain=True)
+    view = FieldView("Strain", "", field, "gnd (1e12 m^-2)", "RdBu_r", (-1.0, 1.0), only_grain=True)
     fields = {"tilt1": np.full(shape, np.nan), "tilt2": field}
     path = tmp_path / "page.html"
     path.write_text(page("recon3d", "odd", "", [section(body, [view], fields)]), encoding="utf-8")
@@ -279,7 +279,7 @@ def test_grains_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> Non
     assert found["errors"] == []
     assert found["whole"] == [2 * len(solid(body, 100).net().corners), 0]
     assert "tilt1" not in found["told"] and "tilt2 0.2500°" in found["told"]
-    assert "strain 0.2500·10⁻⁴" in found["told"]
+    assert "gnd 0.2500·10¹² m⁻²" in found["told"]
 
 
 def test_without_webgl_the_still_picture_stands_in(ball_page: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from lib.scan.gather import Result
 from tests import aligned_scan, phantoms
 
 CASE = phantoms.make(n=10, n_tilts=3, n_omega=12)
-STILLS = ["Orientation", "Shape", "Misorientation", "Completeness", "Width of tilt1"]
+STILLS = ["Orientation", "Shape", "Misorientation", "Dislocation density", "Completeness", "Width of tilt1"]
 COMPARED = ["Projections of the result", "Intensity and residual per omega"]
 IN_3D = "The grain in 3D"
 SLICES = ["The grain, cut open", "Through the volume", *STILLS, *COMPARED, "Orientations of the grain"]
@@ -91,6 +91,7 @@ def test_mlem(tmp_path):
         "Result",
         IN_3D,
         *of_mlem,
+        "Cells",
         "Misfit",
         "Brightness of each omega",
         "Resolution of the map",
@@ -101,7 +102,7 @@ def test_mlem(tmp_path):
         TRIED[1],
         *AT_THE_END,
     ]
-    assert len(page.sources) == len(SLICES) + 4
+    assert len(page.sources) == len(SLICES) + 5
     assert "<dt>iterations</dt><dd>2 " in page.text
     assert "sim_grain" not in page.text
 
