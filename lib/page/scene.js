@@ -2,7 +2,8 @@
 //   n, start, pitch   voxels along x, y, z, the corner of the first one and their distance (um)
 //   mask              1 in the grain; the voxels of the grain are numbered in order of x, y, z
 //   points, corners   the surface: places (um), four of them to a face; owner: its voxel
-//   fields            [{name, unit, low, step, digits, numbers}], numbers of 16 bits, 65535 where unknown
+//   fields            [{name, unit, low, step, digits, numbers}], numbers of 16 bits, 65535 where unknown,
+//                     each less the one before
 //   told              which of the fields are told of the voxel under the pointer
 //   paints            [{title, text, fields, limits, sides, table, key}]: colours by one field or two
 // Arrays are compressed bytes in base64; so is plotly's script in the element #plotly.
@@ -45,10 +46,16 @@
   const valueOf = (field, voxel) =>
     field.values[voxel] === MISSING ? NaN : field.low + field.step * field.values[voxel];
 
+  async function numbersOf(field) {
+    const numbers = new Uint16Array(await unpack(field.numbers));
+    for (let i = 1; i < numbers.length; i++) numbers[i] += numbers[i - 1]; // modulo 65536
+    return numbers;
+  }
+
   async function prepare(chosen) {
     for (const i of chosen.fields) {
       const field = scene.fields[i];
-      field.values ??= new Uint16Array(await unpack(field.numbers));
+      field.values ??= await numbersOf(field);
     }
     if (chosen.colours) return;
     const table = new Uint8Array(await unpack(chosen.table));
@@ -257,7 +264,7 @@
     const corners = new Uint32Array(await unpack(scene.corners));
     const owner = new Uint32Array(await unpack(scene.owner));
     cut = cutter({ n, start, pitch, number, points, corners, owner });
-    for (const i of scene.told) scene.fields[i].values = new Uint16Array(await unpack(scene.fields[i].numbers));
+    for (const i of scene.told) scene.fields[i].values = await numbersOf(scene.fields[i]);
   }
 
   async function begin() {

@@ -31,6 +31,7 @@ Limits = tuple[float, float]
 _MOST_VOXELS = 104  # along an axis; of larger grains every n-th voxel is shown
 _MISSING = 65535
 _STEPS = 65534  # of a number between its limits
+_SHADES = 400  # steps over the limits of colours: finer than these, and coarse enough to pack well
 _UNKNOWN = (228, 232, 236)
 
 
@@ -83,6 +84,9 @@ def section(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> st
     """
     fields = {field.name: field for field in (*told, *(f for paint in paints for f in paint.fields))}
     names = list(fields)
+    exact = {field.name for field in told}
+    coarse = {p.fields[0].name: np.ptp(p.limits[0]) / _SHADES for p in paints}
+    coarse = {name: step for name, step in coarse.items() if name not in exact}
     data = {
         "n": what.mask.shape,
         "start": what.start_um.tolist(),
@@ -90,7 +94,7 @@ def section(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> st
         "mask": _packed(what.mask, np.uint8),
         **_net(what.net()),
         "told": [names.index(field.name) for field in told],
-        "fields": [_field(what, field) for field in fields.values()],
+        "fields": [_field(what, field, coarse.get(field.name, 0.0)) for field in fields.values()],
         "paints": [
             {
                 "title": paint.title,
@@ -151,23 +155,26 @@ def _net(net: Net) -> dict[str, str]:
     }
 
 
-def _field(what: Solid, field: Numbers) -> dict[str, Any]:
-    """A field as numbers of 16 bits between its lowest and its highest value."""
+def _field(what: Solid, field: Numbers, coarse: float) -> dict[str, Any]:
+    """A field as numbers of 16 bits from its lowest value on, each less the one before it, which packs well.
+
+    Their steps are a fifth of the last digit that is told, or coarse.
+    """
     values = what.of(field.values).astype(np.float64)
     known = np.isfinite(values)
     low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 0.0)
     whole = field.values.dtype.kind in "iu"
-    step = 1.0 if whole else (high - low) / _STEPS
+    digits = 0 if whole else _digits(high - low)
+    step = 1.0 if whole else max((high - low) / _STEPS, 0.2 * 10.0**-digits, float(coarse))
     numbers = np.full(values.shape, _MISSING)
     numbers[known] = np.rint((values[known] - low) / step) if step else 0
-    digits = 0 if whole else _digits(high - low)
     return {
         "name": field.name,
         "unit": field.unit,
         "low": low,
         "step": step,
         "digits": digits,
-        "numbers": _packed(numbers, np.uint16),
+        "numbers": _packed(np.diff(numbers.astype(np.uint16), prepend=np.uint16(0)), np.uint16),
     }
 
 
