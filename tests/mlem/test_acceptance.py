@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lib import reconstruction
+from lib.errors import Recon3DError
 from lib.initfile.parse import parse, read_initfile
 from lib.mlem import expectation, iterate
 from lib.mlem.lean import UPRIGHT, Lean
@@ -132,10 +133,16 @@ def test_tails_are_found(tmp_path, tails):
 
 
 def test_the_keys():
-    lines = "unit_cell 4 4 4 90 90 90\nhkl 2 0 0\nwavelength 0.7\nM 10\npath /\n"
-    assert parse(lines + "roll_slope 0")[0].roll_slope == (0.0, 0.0)
-    assert parse(lines + "roll_slope [0.002,0]")[0].roll_slope == (0.002, 0.0)
-    assert parse(lines)[0].roll_slope is None
-    assert parse(lines)[0].rock_box == "auto"
-    assert parse(lines)[0].tails is None
-    assert parse(lines + "tails 0.2")[0].tails == 0.2
+    lines = "unit_cell [4,4,4,90,90,90]\nhkl [2,0,0]\nwavelength 0.7\nM 10\npath /\n"
+
+    def key(name, line=""):
+        return getattr(parse(lines + line, "init.txt")[0], name)
+
+    assert key("roll_slope", "roll_slope 0") == (0.0, 0.0)
+    assert key("roll_slope", "roll_slope [0.002,0]") == (0.002, 0.0)
+    assert key("roll_slope") is None
+    assert key("rock_box") == "auto"
+    assert key("tails") is None
+    assert key("tails", "tails 0.2") == 0.2
+    with pytest.raises(Recon3DError, match="roll_slope"):
+        key("roll_slope", "roll_slope 0.1")
