@@ -22,6 +22,8 @@ from ..physics.tilts import sample_to_lab_tilts
 from .maps import Map, between, blurred, read_inside, smoothed
 
 Array = NDArray[np.float64]
+Smooth = NDArray[np.float32]
+Channels = list[tuple[Smooth, list[Smooth]]]  # with their slopes along x, y, z
 
 _LEVELS = (4.0, 2.0)  # standard deviation of the smoothing, in voxels of the coarser map
 _AGAIN = 2  # fits with what each cell was turned and bent
@@ -66,22 +68,18 @@ class Motion(NamedTuple):
         return _turned(mode, tilts_deg, -np.radians(about_g))
 
 
-def unmoved(first: Map) -> Motion:
-    """The motion that leaves everything where it is."""
-    zero = np.zeros(3)
-    return Motion(first.centre_um, zero, zero, zero, zero)
-
-
 def register(first: Map, second: Map, mode: str) -> Motion:
     """The motion from the first map to the second; both hold some grain. mode is that of the geometry."""
     zero = np.zeros(3)
     motion = Motion(first.centre_um, second.centre_um - first.centre_um, zero, zero, zero)
     voxel = max(*first.spacing_um, *second.spacing_um)
+    told = bool(first.known.any() and second.known.any())
     for level in _LEVELS:
-        motion = _Level(first, second, mode, level * voxel).fit(motion, voxel)
-    for _ in range(_AGAIN if first.known.any() and second.known.any() else 0):
+        other = [(c, _slopes(c, second.spacing_um)) for c in _channels(second, level * voxel, told)]
+        motion = _Level(first, second, other, mode, level * voxel).fit(motion, voxel)
+    for _ in range(_AGAIN if told else 0):
         turned = replace(first, tilts=_turned_as_planes(first, second, motion, mode))
-        motion = _Level(turned, second, mode, level * voxel).fit(motion, voxel)
+        motion = _Level(turned, second, other, mode, level * voxel).fit(motion, voxel)
     return motion
 
 
@@ -107,18 +105,17 @@ def _turned_as_planes(first: Map, second: Map, motion: Motion, mode: str) -> Arr
 
 
 class _Level:
-    """Both maps smoothed by sigma_um, and the fit on them."""
+    """Both maps smoothed by sigma_um, and the fit on them; other are the channels of the second."""
 
-    def __init__(self, first: Map, second: Map, mode: str, sigma_um: float) -> None:
+    def __init__(self, first: Map, second: Map, other: Channels, mode: str, sigma_um: float) -> None:
         self.second, self.mode, self.sigma_um = second, mode, sigma_um
-        self.with_tilts = bool(first.known.any() and second.known.any())
-        own, other = (_channels(grain, sigma_um, self.with_tilts) for grain in (first, second))
+        self.other, self.with_tilts = other, len(other) > 1
+        own = _channels(first, sigma_um, self.with_tilts)
         near = np.flatnonzero(own[0] > _NEAR)
         near = near[:: max(-(-near.size // _MOST_POINTS), 1)]
         self.places_um = first.places_um(np.stack(np.unravel_index(near, first.mask.shape)))
         self.own = np.stack([channel.ravel()[near] for channel in own]).astype(np.float64)
         self.seen = first.certain(self.places_um, _MARGIN * sigma_um)
-        self.other = [(channel, _slopes(channel, second.spacing_um)) for channel in other]
         thinned = first.mask.size / max(near.size, 1) * (own[0] > _NEAR).mean()
         self.share = float(np.prod(first.spacing_um)) * thinned / (_ALIKE * sigma_um) ** 3
         self.block = np.unique(
@@ -193,7 +190,7 @@ def _turned(mode: str, tilts: Array, angle_rad: float) -> Array:
     return np.stack(sample_to_lab_tilts(mode, tilts[0], tilts[1], angle_rad))
 
 
-def _channels(grain: Map, sigma_um: float, with_tilts: bool) -> list[NDArray[np.float32]]:
+def _channels(grain: Map, sigma_um: float, with_tilts: bool) -> list[Smooth]:
     """The smoothed mask, and what is fine in both tilts."""
     sigma = sigma_um / grain.spacing_um
     channels = [blurred(grain.mask, sigma)]
@@ -205,7 +202,7 @@ def _channels(grain: Map, sigma_um: float, with_tilts: bool) -> list[NDArray[np.
     return channels
 
 
-def _slopes(channel: NDArray[np.float32], spacing_um: Array) -> list[NDArray[np.float32]]:
+def _slopes(channel: Smooth, spacing_um: Array) -> list[Smooth]:
     """Change of a channel for each um along x, y, z; none along an axis of one voxel."""
     return [
         np.gradient(channel, spacing_um[axis], axis=axis).astype(np.float32)

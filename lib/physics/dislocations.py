@@ -41,10 +41,10 @@ def gnd_density(
     tilt1, tilt2 (n_x, n_y, n_z) in degrees. Slopes are those of the plane through the orientations of a voxel
     and of its neighbours in the grain, which share a face or are within kernel_um.
     """
-    moments, mixed = _sums(tilt1, tilt2, mask, spacing_um, kernel_um)
-    inverse = _inverse(moments)
-    slopes = np.einsum("...ij,...jt->...ti", inverse, mixed)  # deg/um; (..., tilt, x y z)
-    return _PER_M * np.sqrt(_square(_along_g(slopes, mode))) / (burgers_angstrom * _ANGSTROM)
+    known = mask & np.isfinite(tilt1) & np.isfinite(tilt2)
+    moments, mixed = _sums((tilt1, tilt2), known, spacing_um, kernel_um)
+    slopes = np.einsum("ijn,tjn->tin", _inverse(moments[..., known]), mixed[..., known])  # deg/um
+    return _density(_square(_along_g(slopes, mode)), known, burgers_angstrom)
 
 
 def gnd_of_errors(
@@ -60,54 +60,64 @@ def gnd_of_errors(
     Of errors that neighbours do not share; those that they share make less. Squares add up: what is seen is
     sqrt(true^2 + this^2) on average.
     """
-    inverse = _inverse(_sums(*errors, mask, spacing_um, kernel_um)[0])
-    variance = np.einsum("...ii->...i", inverse)[..., None, :]
-    both = np.stack(errors, axis=-1)[..., None] ** 2 * variance
-    square = _square_of_variances(_along_g(both, mode))
-    return _PER_M * np.sqrt(square) / (burgers_angstrom * _ANGSTROM)
+    known = mask & np.isfinite(errors[0]) & np.isfinite(errors[1])
+    moments, _ = _sums((), known, spacing_um, kernel_um)
+    variance = np.einsum("iin->in", _inverse(moments[..., known]))
+    both = np.stack([error[known] ** 2 * variance for error in errors])
+    return _density(_square_of_variances(_along_g(both, mode)), known, burgers_angstrom)
 
 
-def _sums(tilt1: Array, tilt2: Array, mask: Mask, spacing_um: Array, kernel_um: float) -> tuple[Array, Array]:
-    """Of the normal equations of a plane about each voxel: (..., 3, 3) in um^2, (..., 3, 2) in deg um."""
-    known = mask & np.isfinite(tilt1) & np.isfinite(tilt2)
-    moments, mixed = np.zeros((*mask.shape, 3, 3)), np.zeros((*mask.shape, 3, 2))
+def _density(square: Array, known: Mask, burgers_angstrom: float) -> Array:
+    """In m^-2, from squares of curvatures (n,) in deg^2/um^2 of the voxels that are known; NaN elsewhere."""
+    result = np.full(known.shape, np.nan)
+    result[known] = _PER_M * np.sqrt(square) / (burgers_angstrom * _ANGSTROM)
+    return result
+
+
+def _sums(tilts: tuple[Array, ...], known: Mask, spacing_um: Array, kernel_um: float) -> tuple[Array, Array]:
+    """Sums of the normal equations of planes: (3, 3, ...) in um^2 and (n_tilts, 3, ...) in deg um."""
+    moments, mixed = np.zeros((3, 3, *known.shape)), np.zeros((len(tilts), 3, *known.shape))
     for step in steps_within(kernel_um, spacing_um):
         r = np.array(step) * spacing_um
-        for low, high in pairs(step, mask.shape):
+        along = np.flatnonzero(r)
+        for low, high in pairs(step, known.shape):
             both = known[low] & known[high]
-            change = np.stack([tilt[high] - tilt[low] for tilt in (tilt1, tilt2)], axis=-1)
+            changes = [np.where(both, tilt[high] - tilt[low], 0.0) for tilt in tilts]
             for side in (low, high):
-                moments[side] += np.where(both[..., None, None], np.outer(r, r), 0.0)
-                mixed[side] += np.where(both[..., None, None], r[:, None] * change[..., None, :], 0.0)
+                for i in along:
+                    for j in along:
+                        moments[(i, j, *side)] += r[i] * r[j] * both
+                    for total, change in zip(mixed, changes, strict=True):
+                        total[(i, *side)] += r[i] * change
     return moments, mixed
 
 
-def _inverse(moments: Array) -> Array:
-    """The inverse of each; NaN where the neighbours lie in a plane and do not tell all slopes."""
-    size = np.trace(moments, axis1=-2, axis2=-1)
-    flat = np.linalg.det(moments) <= 1e-6 * size**3
-    safe = np.where(flat[..., None, None], np.eye(3), moments)
-    return np.where(flat[..., None, None], np.nan, np.linalg.inv(safe))
+def _inverse(m: Array) -> Array:
+    """The inverse of symmetric matrices (3, 3, n); NaN where the neighbours do not tell all slopes."""
+    cofactors = np.stack(
+        [np.cross(m[1], m[2], axis=0), np.cross(m[2], m[0], axis=0), np.cross(m[0], m[1], axis=0)]
+    )
+    determinant = (m[0] * cofactors[0]).sum(axis=0)
+    size = m[0, 0] + m[1, 1] + m[2, 2]
+    flat = determinant <= 1e-6 * size**3
+    return np.where(flat, np.nan, cofactors / np.where(flat, 1.0, determinant))
 
 
 def _along_g(slopes: Array, mode: str) -> Array:
-    """Curvatures (..., 2, 3): of components 2 and 3 of the rotation, along 1, 2, 3.
+    """Curvatures (2, 3, n): of components 2 and 3 of the rotation, along 1, 2, 3.
 
     1 is along the scattering vector; the sign of both is left out. Horizontal: w_y = -b, w_z = -a, and 1, 2,
     3 are x, y, z; vertical: w_x = -a, w_y = -b, and they are z, x, y.
     """
-    if mode == "horizontal":
-        return slopes[..., ::-1, :]
-    return np.roll(slopes, 1, axis=-1)
+    return slopes[::-1] if mode == "horizontal" else np.roll(slopes, 1, axis=1)
 
 
 def _square(k: Array) -> Array:
-    """The square under the root, of curvatures (..., 2, 3)."""
-    cross = k[..., 0, 0] ** 2 + k[..., 0, 2] ** 2 + k[..., 1, 0] ** 2 + k[..., 1, 1] ** 2
-    return cross + (k[..., 0, 1] + k[..., 1, 2]) ** 2 + (k[..., 0, 1] - k[..., 1, 2]) ** 2 / 2
+    """The square under the root (n,), of curvatures (2, 3, n)."""
+    cross = k[0, 0] ** 2 + k[0, 2] ** 2 + k[1, 0] ** 2 + k[1, 1] ** 2
+    return cross + (k[0, 1] + k[1, 2]) ** 2 + (k[0, 1] - k[1, 2]) ** 2 / 2
 
 
 def _square_of_variances(k: Array) -> Array:
-    """What the square is on average for curvatures that are noise of variances (..., 2, 3)."""
-    cross = k[..., 0, 0] + k[..., 0, 2] + k[..., 1, 0] + k[..., 1, 1]
-    return cross + 1.5 * (k[..., 0, 1] + k[..., 1, 2])
+    """What the square (n,) is on average for curvatures that are noise of variances (2, 3, n)."""
+    return k[0, 0] + k[0, 2] + k[1, 0] + k[1, 1] + 1.5 * (k[0, 1] + k[1, 2])
