@@ -44,10 +44,14 @@ class Map:
         return np.asarray(((at >= -_HALF) & (at <= n - _HALF)).all(axis=0))
 
     def certain(self, places_um: Array, margin_um: float) -> Mask:
-        """Which places (n, 3) are so far from where the box cuts the grain; no limit where it does not."""
+        """Which places (n, 3) are so far from where the box cuts the grain; no limit where it does not.
+
+        Of a thin box less is left out.
+        """
         at, n = self.steps(places_um), self.mask.shape
         result = np.ones(at.shape[1], dtype=np.bool_)
-        for axis, margin in enumerate(margin_um / self.spacing_um):
+        for axis, wanted in enumerate(margin_um / self.spacing_um):
+            margin = min(wanted, (n[axis] - 1) / 4)
             if self.mask.take(0, axis).any():
                 result &= at[axis] >= margin - _HALF
             if self.mask.take(-1, axis).any():

@@ -117,7 +117,8 @@ class _Level:
         self.own = np.stack([channel.ravel()[near] for channel in own]).astype(np.float64)
         self.seen = first.certain(self.places_um, _MARGIN * sigma_um)
         thinned = first.mask.size / max(near.size, 1) * (own[0] > _NEAR).mean()
-        self.share = float(np.prod(first.spacing_um)) * thinned / (_ALIKE * sigma_um) ** 3
+        alike = np.minimum(_ALIKE * sigma_um, first.spacing_um * first.mask.shape)  # a box may be thin
+        self.share = float(np.prod(first.spacing_um)) * thinned / float(np.prod(alike))
         self.block = np.unique(
             ((self.places_um - self.places_um.min(axis=0)) // (_BLOCK * sigma_um)).astype(np.int64),
             axis=0,

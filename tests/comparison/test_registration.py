@@ -110,10 +110,14 @@ def test_shapes_alone():
 
 
 def test_a_single_layer():
-    maps = see(GRAIN, shape=(48, 48, 1)), see(GRAIN, shape=(48, 48, 1), shift=(0.6, 0.3, 0.0))
+    turn = (0.0, 0.0, 2.0)
+    layer = {"shape": (48, 48, 1)}
+    maps = see(GRAIN, **layer), see(GRAIN, **layer, seed=1, shift=(0.6, 0.3, 0.0), turn=turn)
     motion = register(*maps, "horizontal")
-    assert np.linalg.norm(motion.shift_um[:2] - (0.6, 0.3)) < 0.2 * VOXEL
-    assert np.isfinite(motion.shift_error_um).all() and np.isfinite(motion.turn_error_deg).all()
+    assert distances(motion, (0.6, 0.3, 0.0), turn)[0] < 0.2 * VOXEL
+    assert abs(motion.turn_deg[2] - 2.0) < 0.7  # a rim of a hundred voxels
+    assert motion.shift_error_um[:2].max() < 0.2 * VOXEL < motion.shift_error_um[2]
+    assert motion.turn_error_deg[2] < 1.0 < motion.turn_error_deg[:2].min()
 
 
 @pytest.mark.parametrize("mode", ("horizontal", "vertical"))
