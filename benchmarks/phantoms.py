@@ -150,7 +150,7 @@ def expected(fault: Fault) -> tuple[np.ndarray, np.ndarray]:
     omega = fault.turn_deg / fault.n_omega * np.arange(fault.n_omega)
     light = np.zeros((7, 7, fault.n_omega, *ROI), dtype=np.float32)
     for k, w in enumerate(np.radians(omega)):
-        moved = fault.drift_px * np.array([np.sin(1.3 * w), np.cos(0.7 * w) - 0.5])
+        moved = fault.drift_px * np.array([np.sin(2.3 * w), np.cos(3.1 * w)])  # slower is a grain elsewhere
         x, y = (M / phantoms.M * p for p in phantoms.image_of("horizontal", points, w))
         px, py = (
             np.rint(p + (size - 1) / 2 + off).astype(np.int64)
