@@ -35,7 +35,7 @@ METHODS = {
     "backprojection": sweep.backproject,
     "rocking": sweep.fit_rocking_curves,
 }
-_BYTES_PER_VOXEL = 64  # of the result on rank 0, at least: eight fields
+_BYTES_PER_VOXEL = 96  # of the result on rank 0, at least: twelve fields
 WARMUPS = {
     "mlem": mlem_warmup.small_calls,
     "backprojection": backprojection_warmup.small_calls,

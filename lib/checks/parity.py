@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 
 _LEAST_RANGE_DEG = 200.0
 _MOST_PAIRS = 8
+_MOST_OFF_DEG = 2.0  # from half a turn
 _MOST_PIXELS = 64  # across, put together where there are more
 _LIT, _LIT_SIGMA = 0.2, 5.0  # of what a bright pixel has, and of its noise
 _BRIGHT = 95.0  # percentile
@@ -99,12 +100,12 @@ def _angles(setting: Setting) -> tuple[str, ...]:
 
 
 def _pairs(setting: Setting) -> list[tuple[int, int]]:
-    """Some omegas in use, by number, with those half a turn further; to half a step."""
+    """Some omegas in use, by number, with those half a turn further; to half a step and 2 degrees."""
     turn = np.abs(setting.measurement.omega_deg - setting.measurement.omega_deg[0])
     order = np.sort(turn)
     if order[-1] < _LEAST_RANGE_DEG:
         return []
-    tolerance = 0.5 * float(np.median(np.diff(order)))
+    tolerance = min(0.5 * float(np.median(np.diff(order))), _MOST_OFF_DEG)
     found = []
     for k, angle in enumerate(turn):
         other = int(np.argmin(np.abs(turn - angle - 180.0)))

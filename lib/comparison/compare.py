@@ -88,6 +88,9 @@ def compare(first: Volume, second: Volume) -> Comparison:
         tilts = (motion.tilts_to_first(mode, read - middle) + middle).reshape(2, *own.mask.shape)
         tilts[:, ~own.known] = np.nan
         change = tilts - own.tilts
+    if change is not None and not np.isfinite(change).any():  # they share no voxel of known orientation
+        tilts = change = None
+    if change is not None:
         common = np.nanmedian(change[:, own.known], axis=1)
         change -= common[:, None, None, None]
         errors = _errors(first, second, at)
@@ -206,7 +209,7 @@ def summary(found: Comparison) -> dict[str, str]:
     sizes = [v.mask.sum() * float(np.prod(v.spacing_um)) for v in (found.first, found.second)]
     lines = {
         "shape": f"Dice {found.dice:.3f}, volume {sizes[0]:.4g} -> {sizes[1]:.4g} um^3 "
-        f"({100 * (sizes[1] / sizes[0] - 1):+.2g} %)",
+        f"({100 * (sizes[1] / sizes[0] - 1):+.1f} %)",
         "shift": f"{_numbers(motion.shift_um, '.3f')} um along x, y, z, +- {motion.shift_error_um.max():.2g}",
         "turn": f"{_numbers(motion.turn_deg, '.3f')} deg about x, y, z, +- {motion.turn_error_deg.max():.2g}",
     }
@@ -225,7 +228,7 @@ def summary(found: Comparison) -> dict[str, str]:
             f"{np.median(size):.4f} deg (median), {np.percentile(size, 95):.4f} (95 %) beyond that{stated}"
         )
     else:
-        lines["orientation"] = "not compared: not both files have a map of two tilts"
+        lines["orientation"] = "not compared: no voxel has both tilts in both files"
     if found.strain_change is not None and np.isfinite(found.strain_change).any():
         low, middle, high = np.nanpercentile(found.strain_change, [5, 50, 95])
         lines["strain"] = f"{middle:+.2e} ({low:.2e}..{high:.2e}), median (5 % .. 95 %) of the change"

@@ -111,12 +111,13 @@ class _Level:
         self.second, self.mode, self.sigma_um = second, mode, sigma_um
         self.other, self.with_tilts = other, len(other) > 1
         own = _channels(first, sigma_um, self.with_tilts)
-        near = np.flatnonzero(own[0] > _NEAR)
+        limit = min(_NEAR, 0.5 * float(own[0].max()))  # a small grain is faint when smoothed
+        near = np.flatnonzero(own[0] > limit)
         near = near[:: max(-(-near.size // _MOST_POINTS), 1)]
         self.places_um = first.places_um(np.stack(np.unravel_index(near, first.mask.shape)))
         self.own = np.stack([channel.ravel()[near] for channel in own]).astype(np.float64)
         self.seen = first.certain(self.places_um, _MARGIN * sigma_um)
-        thinned = first.mask.size / max(near.size, 1) * (own[0] > _NEAR).mean()
+        thinned = first.mask.size / max(near.size, 1) * (own[0] > limit).mean()
         alike = np.minimum(_ALIKE * sigma_um, first.spacing_um * first.mask.shape)  # a box may be thin
         self.share = float(np.prod(first.spacing_um)) * thinned / float(np.prod(alike))
         self.block = np.unique(

@@ -16,12 +16,9 @@ from .search import Search, lowest
 
 Array = NDArray[np.float64]
 
-BOX_FWHM = 8.0**0.5 * np.log(2.0) ** 0.5 / 12.0**0.5  # of a Gaussian that spreads like a box of width 1
 _LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
-_CLEARLY = (
-    0.2  # of what one wider by a factor of e may cost, that a moving motor must gain; a Gaussian that is
-)
-# wider instead gains 0.02 less where no motor moves
+_CLEARLY = 0.2  # of what one wider by a factor of e may cost, that a moving motor must gain; where none moves
+# it gains up to 0.04 of that
 _SURE = 30.0  # log likelihood that tails, or a field which leans, must gain
 _SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
@@ -60,27 +57,24 @@ def with_sweep(search: Search, found: Resolution, refinement: int) -> Resolution
     Below omega the two are one. Collective.
     """
     kind, step = search.trial.measurement.scan_type, search.trial.steps_deg[0]
-    if found.rocking < BOX_FWHM * step:  # it is sharper than a motor that moves would leave it
-        return found
     best, before = found, search.deviances([found], refinement)[0]
     for by_mu in (False, True) if kind.tilt_frame == "sample" else (False,):
         like = replace(found, swept=step, by_mu=by_mu)
-        swept = search.around(replace(like, rocking=_rest(found.rocking, step)), refinement)
+        narrower = replace(like, rocking=found.without_sweep_of(step, _LEAST_LEFT))
+        swept = search.around(narrower, refinement)
         now = search.deviances([swept], refinement)[0]
         if before - now > _CLEARLY * search.price:
             best, before = swept, now
     return best
 
 
-def _rest(width: float, step: float) -> float:
-    """The Gaussian that is left of a width if the motor moves by a step."""
-    return float(np.sqrt(max(width**2 - (BOX_FWHM * step) ** 2, (_LEAST_LEFT * width) ** 2)))
-
-
 def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution:
     """The resolution with the slope of the accepted roll over the image, where that matters. Collective."""
     trial = search.trial
-    unit = _TRIED * trial.usual_step_deg / _radius_um(search)
+    radius_um = _radius_um(search)
+    if not radius_um.min() > 0.0:
+        return found
+    unit = _TRIED * trial.usual_step_deg / radius_um
     around = np.array(list(product((-1, 0, 1), repeat=2)))
     middle = np.zeros(2)
 
@@ -88,6 +82,11 @@ def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution
         slopes = [replace(found, slope=(x, y)) for x, y in (places * unit).round(12).tolist()]
         return search.deviances(slopes, refinement)
 
+    ahead, back = (np.array(leaning(way * np.eye(2))) for way in (1.0, -1.0))
+    bend = 0.5 * (ahead + back) - search.deviances([found], refinement)[0]
+    first = np.abs(0.25 * (ahead - back)) / np.maximum(bend, 1e-30)  # where a parabola along each is lowest
+    if bool((bend > 0.0).all()) and float(np.hypot(*first)) * _TRIED < _MATTERS:
+        return found
     for _ in range(_MOVES):
         values = np.array(leaning(middle + around))
         best = middle + around[np.argmin(values)]

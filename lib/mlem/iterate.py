@@ -46,6 +46,7 @@ from .readings import gather as gather_readings
 from .readings import read as readings_of
 from .resolution import find_resolution, is_narrow, refinement_for
 from .response import NO_RESPONSE, Image
+from .search import REFINEMENT
 from .selftest import PartOf, simulated_views, thinned
 from .simulated import Truth
 from .standstill import CELL_VOXELS, MOST_CELLS, Watch
@@ -76,10 +77,12 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     xyz_um = projector.centres_um(voxels)
     resolution, sure = find_resolution(setting, hull, dark, comm)
     with Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
-        exchange = RankExchange(comm, _views(setting, bands, xyz_um, comm, quiet))
+        lean = Lean.of(resolution, projector.views, measurement.usual_step_deg)
+        n_responses = len(projector.views) * lean.n_strips(projector.detector_shape)
+        room = n_responses if lean.leans or resolution.tails else 0  # others are small
+        exchange = RankExchange(comm, _views(setting, bands, xyz_um, room, comm, quiet))
         even = not is_narrow(measurement, resolution)  # else all tilts together differ with omega anyway
         scaled = setting.params.omega_scale == "auto" and even
-        lean = Lean.of(resolution, projector.views, measurement.usual_step_deg)
         model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed), scaled, lean)
         refinement = refinement_for(measurement, resolution)
         work = Work(setting, hull, shares, voxels, resolution, refinement, comm)
@@ -194,8 +197,12 @@ class Work:
         return self.apart(self._again(again, exchange, chosen), found, chosen.step)
 
 
-def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: bool) -> list[View]:
+def _views(
+    setting: Setting, bands: Bands, xyz_um: Array, n_responses: int, comm: Comm, quiet: bool
+) -> list[View]:
     """The pixels that the voxels hit at each omega, with their counts if these fit into memory.
+
+    n_responses is how many matrices K there will be that are not mostly zero.
 
     Where they do not, they are read again in each iteration.
     """
@@ -205,7 +212,7 @@ def _views(setting: Setting, bands: Bands, xyz_um: Array, comm: Comm, quiet: boo
             _view(setting.measurement, setting.projector, widths_px, bands, k, xyz_um)
             for k, widths_px in enumerate(setting.projector.widths_px)
         ]
-    _check_memory_of_maps(setting, views, xyz_um.shape[0], comm)
+    _check_memory_of_maps(setting, views, xyz_um.shape[0], n_responses, comm)
     limit = None if setting.params.memory is None else setting.params.memory * 1e9
     n_bytes = sum(view.pixels.size for view in views) * bands.n_pairs * bands.dtype.itemsize
     if not fits_on_every_node(comm, n_bytes, limit):
@@ -223,15 +230,19 @@ def _n_subsets(setting: Setting, n_views: int) -> int:
     return setting.params.subsets or max(1, round(n_views / expectation.OMEGAS_PER_SUBSET))
 
 
-def _check_memory_of_maps(setting: Setting, views: list[View], n_voxels: int, comm: Comm) -> None:
-    """Refuse what does not fit: maps and their corrections in the first pass, predictions of a subset."""
+def _check_memory_of_maps(
+    setting: Setting, views: list[View], n_voxels: int, n_responses: int, comm: Comm
+) -> None:
+    """Refuse what does not fit: maps and corrections of the first pass, predictions, responses."""
     n_states = n_padded(_grid(setting.measurement, 1).n_pairs)
     n_scanned = math.prod(setting.measurement.scanned_shape)
     n_subsets = _n_subsets(setting, len(views))
     n_pixels = [view.pixels.size for view in views]
+    responses = 2 * n_responses * n_scanned * n_padded(_grid(setting.measurement, REFINEMENT).n_pairs)
+    images = sum(n_pixels) // n_subsets * n_scanned + max(n_pixels) * n_states
     check_memory(
         comm,
-        4 * (2 * n_voxels * n_states + sum(n_pixels) // n_subsets * n_scanned + max(n_pixels) * n_states),
+        4 * (2 * n_voxels * n_states + images + responses),
         "grain_steps",
         f"method mlem with {n_voxels} voxels on a rank and {n_states} orientations in each",
         "take fewer or larger voxels, a larger number of subsets, more nodes or fewer ranks on each, or "

@@ -52,6 +52,11 @@ class Lean:
         """Whether there is more than one strip."""
         return self.per_px != (0.0, 0.0)
 
+    def n_strips(self, shape: tuple[int, int]) -> int:
+        """How many strips an image of (n_x, n_y) pixels has at most."""
+        across = sum(abs(slope) * n for slope, n in zip(self.per_px, shape, strict=True))
+        return int(across / self.strip_deg) + 2 if self.leans else 1
+
     def strips_at(self, pixels: Array) -> NDArray[np.int64]:
         """The strips (n,), numbered from the zero pixel on, of places (n, 2) in an image."""
         return np.rint((pixels - self.zero_px) @ np.array(self.per_px) / self.strip_deg).astype(np.int64)

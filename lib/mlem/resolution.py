@@ -64,6 +64,7 @@ def _known(setting: Setting) -> Resolution:
     """Tails, a motor that moves, a field that leans as the init file has them; without widths."""
     params, kind = setting.params, setting.measurement.scan_type
     moves = params.rock_box in ("true", "mu") and not kind.of_strain
+    moves = moves and setting.measurement.scanned_shape[0] > 1
     swept = setting.measurement.steps_deg[0] if moves else 0.0
     by_mu, slope = params.rock_box == "mu", params.roll_slope or (0.0, 0.0)
     return Resolution(0.0, 0.0, swept, by_mu, slope, tails=params.tails or 0.0)
@@ -72,11 +73,12 @@ def _known(setting: Setting) -> Resolution:
 def _with_the_rest(setting: Setting, search: Search, found: Found, refinement: int) -> Found:
     """With tails, a motor that moves, a field that leans as the scan has them, where `auto`. Collective."""
     params, what = setting.params, found.resolution
-    if setting.measurement.scan_type.name != "mosaicity" or not found.sure:
+    if setting.measurement.scan_type.name != "mosaicity" or not found.sure or params.quality == "quick":
         return found
     if params.tails is None and len(search.free) == 2:
         what = with_tails(search, what, refinement)
-    if params.rock_box == "auto" and max(search.trial.scan.tilt_steps) == 1 and 0 in search.free:
+    scanned = setting.measurement.scanned_shape[0] > 1
+    if params.rock_box == "auto" and scanned and max(search.trial.scan.tilt_steps) == 1 and 0 in search.free:
         what = with_sweep(search, what, refinement)
     if params.roll_slope is None:
         what = with_slope(search, what, refinement)

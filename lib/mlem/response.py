@@ -1,7 +1,7 @@
 """The response K_w of one omega as the iterative method uses it: in blocks, without those that are empty.
 
-A scanned position sees the orientations next to it, so most of K is zero; and a pixel holds few orientations.
-Both are left out, which takes a third of the time of a product with the whole matrix.
+A scanned position sees the orientations next to it, so most of K is zero unless it has tails; and a pixel
+holds few orientations. Both are left out, which takes a third of the time of a product with the whole matrix.
 """
 
 from __future__ import annotations

@@ -145,12 +145,15 @@
     wanted = true;
     if (busy) return;
     busy = true;
-    while (wanted) {
-      wanted = false;
-      await draw();
-      await new Promise((done) => setTimeout(done));
+    try {
+      while (wanted) {
+        wanted = false;
+        await draw();
+        await new Promise((done) => setTimeout(done));
+      }
+    } finally {
+      busy = false;
     }
-    busy = false;
   }
 
   // ---- What the reader does ----
@@ -212,9 +215,11 @@
     view.on("plotly_unhover", () => (tip.hidden = true));
   }
 
+  let latest = null;
   async function choose(i) {
-    const chosen = scene.paints[i];
+    const chosen = (latest = scene.paints[i]);
     await prepare(chosen);
+    if (latest !== chosen) return; // another was chosen meanwhile
     paint = chosen;
     section.querySelectorAll(".paints button").forEach((b, k) => b.setAttribute("aria-pressed", k === i));
     section.querySelector(".about").textContent = chosen.text;
@@ -286,6 +291,10 @@
   }
 
   // The page is there to be read first, with the still picture.
-  if (document.readyState === "complete") begin();
-  else window.addEventListener("load", () => setTimeout(begin));
+  const start3d = () => begin().catch((error) => {
+    document.body.classList.remove("turning");
+    throw error;
+  });
+  if (document.readyState === "complete") start3d();
+  else window.addEventListener("load", () => setTimeout(start3d));
 })();

@@ -76,8 +76,7 @@ td i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; mar
   h1 { font-size: 21px; } dl { column-gap: 10px; }
   .slices, .cuts { grid-template-columns: 1fr; }
   .stage { flex-direction: column; align-items: stretch; } .view { flex: none; height: 380px; }
-  .key[hidden] { display: none; }
-.stage .key { flex: none; max-width: 230px; }
+  .stage .key { flex: none; max-width: 230px; }
 }
 @media print {
   body { background: white; } main { max-width: none; padding: 0; }

@@ -81,9 +81,9 @@ def _in_line(
 
 
 def _profile(positions: Array, at: Array, resolution: Resolution) -> Array:
-    """What each position (n,) sees of a peak at each place (m,), 1 at its top: (n, m).
+    """What each position (n,) sees of a peak at each place (m,): (n, m).
 
-    A Gaussian of the FWHM along rocking, swept over; width 0 shares a peak between its two neighbours.
+    As the resolution accepts it along rocking; width 0 shares a peak between its two neighbours.
     """
     deviation = positions[:, None] - at
     if resolution.rocking == 0.0:

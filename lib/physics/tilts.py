@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 _GAUSS = 4.0 * float(np.log(2.0))  # exp(-_GAUSS x^2) has a full width at half maximum of 1
 _NO_SWEEP = 1e-3  # of a width
+_BOX = (2.0 * _GAUSS / 12.0) ** 0.5  # width of a Gaussian that spreads like a box of width 1
+_FAR = 1e-3  # of what is seen at the top, below which tails are left out
 TOUCHED = 1e-3  # weight above which an interpolation leans on a value
 
 
@@ -177,13 +179,22 @@ class Resolution:
 
     @property
     def narrow(self) -> float:
-        """The smaller of the widths."""
-        return min(self.rocking, self.rolling)
+        """The smaller of the widths, with what a motor moves by."""
+        return min(self.along_rocking, self.rolling)
 
     @property
     def broad(self) -> float:
-        """The larger of the widths."""
-        return max(self.rocking, self.rolling)
+        """The larger of the widths, with what a motor moves by."""
+        return max(self.along_rocking, self.rolling)
+
+    @property
+    def along_rocking(self) -> float:
+        """The width along the rocking direction, with what a motor moves by in that direction."""
+        return float(np.hypot(self.rocking, _BOX * self.swept))
+
+    def without_sweep_of(self, step: float, least: float) -> float:
+        """The Gaussian that is left of the rocking width, a share at least, if a motor moves by so much."""
+        return float(np.sqrt(max(self.rocking**2 - (_BOX * step) ** 2, (least * self.rocking) ** 2)))
 
     def sharpened(self, blur: float) -> Resolution:
         """The resolution with which to unfold a scan, so that what comes out is blurred.
@@ -209,7 +220,8 @@ class Resolution:
         x, y = rocking / self.rocking, (rolling + self.roll) / self.rolling
         along_x, along_y = sweep[0] / self.rocking, sweep[1] / self.rolling
         length = float(np.hypot(along_x, along_y))
-        far = self.tails / (1.0 + 4.0 * (x**2 + y**2)) if self.tails else 0.0
+        far = self.tails / (1.0 + 4.0 * (x**2 + y**2)) if self.tails else np.zeros(1)
+        far[far < _FAR] = 0.0
         if length < _NO_SWEEP:
             return np.asarray((1.0 - self.tails) * np.exp(-_GAUSS * (x**2 + y**2)) + far)
         along, across = (x * along_x + y * along_y) / length, (x * along_y - y * along_x) / length
@@ -229,7 +241,7 @@ def response(
 ) -> NDArray[np.float32]:
     """K_w (n_scanned, n_pairs): what each scanned pair of tilts sees of each orientation at omega.
 
-    A Gaussian of the deviation from where the orientation diffracts, 1 at its peak, narrow along the
+    What `Resolution.accepts` of the deviation from where the orientation diffracts, narrow along the
     rocking and wide along the rolling direction; these turn with omega in the sample frame and are
     fixed in the lab frame, where instead the orientation turns. tilt1 (n1,), tilt2 (n2,) and the grid
     are relative to tilt_zero.

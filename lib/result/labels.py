@@ -89,4 +89,6 @@ def stated_errors(fields: Fields, method: str) -> tuple[NDArray[Any], NDArray[An
     """The errors of both tilts, where the method tells them; others give the width of a voxel's map."""
     if method != "mlem" or not set(_ERRORS) <= set(fields):
         return None
+    if not all(np.isfinite(fields[name]).any() for name in _ERRORS):  # the key errors was none
+        return None
     return fields[_ERRORS[0]], fields[_ERRORS[1]]

@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 _DPI = 130
 _MIDDLE = "Slices through the middle of the grain."
 _ONLY_MOVING = ("Error of tilt2", "Width of tilt2")  # look like those of tilt1; drawing takes time
-_PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib")
+_PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib", "plotly")
 _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
 
@@ -249,8 +249,9 @@ def _comparison(found: Comparison | None) -> Sections:
         ),
         _picture(
             "Intensity and residual per omega",
-            "Counts of the image and of the projection, all tilts together, and what the projection leaves "
-            "unexplained of the image beyond noise. Steps of the counts are the beam's or another grain's.",
+            "Counts of the image and of the projection, the measured tilts together, and what the projection "
+            "leaves unexplained of the image beyond noise. Steps of the counts are the beam's or another "
+            "grain's.",
             lambda: draw_omegas(found),
         ),
     ]

@@ -40,7 +40,10 @@ Array = NDArray[np.float64]
 
 _VTKHDF_VERSION = (1, 0)  # what ImageData needs; VTK reads its cells since 9.3
 _VOXELS_AT_ONCE = 2 << 20  # of a field, 16 MB, which one rank compresses
-_NO_CELLS = "the grain has no cells: the key cells was none, or it has no map of two tilts"
+_NO_CELLS = (
+    "the grain has no cells: the key cells was none, the method not mlem, or it has no map of two tilts; "
+    "recon3d-cells finds them"
+)
 FIELD_NOTES = {
     "tilt1": ("deg", "orientation: position of tilt1 at which the voxel diffracts"),
     "tilt2": ("deg", "orientation: position of tilt2 at which the voxel diffracts"),
@@ -97,6 +100,8 @@ class Volume:
 
     def __getattr__(self, name: str) -> Any:
         known = {**self.__dict__.get("attributes", {}), **self.__dict__.get("fields", {})}
+        if name in ("cells", "boundaries", "fits"):  # their property found none
+            raise AttributeError(_NO_CELLS)
         if name not in known:
             raise AttributeError(f"the grain has no '{name}', but {', '.join(sorted(known))}")
         return known[name]

@@ -97,7 +97,7 @@ def look(setting: Setting, dark: Dark, comm: Comm, *, quiet: bool = False) -> tu
             whole = bool((weights == 1.0).all())
             total = _total(setting, bands, k)[0] if whole else bands.weighted(k, weights)
             light, n_noisy = total - np.float32(weights.sum() * dark.mean), float((weights**2).sum())
-            light[zingers(light, n_noisy * dark.variance)] = np.nan
+            light[zingers(light, n_noisy * dark.variance, setting.params.gain or 1.0)] = np.nan
             image = _small(light, factor)
             sigma = factor * float(np.sqrt(n_noisy * dark.stored_variance))
             spots.append([spot.of_pixels(factor) for spot in find_spots(filled_in(image), 0.0, sigma)])
