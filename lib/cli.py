@@ -299,11 +299,7 @@ def _compare(options: argparse.Namespace, comm: Comm) -> None:
 
     result = options.first.suffix == ".vtkhdf"
     if result != (options.second is not None):
-        what = (
-            "is one result; give the other one too"
-            if result
-            else "two results end in .vtkhdf, an init file stands alone"
-        )
+        what = "is one result; give the other one too" if result else "is an init file; give it alone"
         raise Recon3DError(options.first, f"{what}: recon3d-compare FIRST.vtkhdf SECOND.vtkhdf")
     params = None if result else read_initfile_on_all(options.first, comm)
     with together(comm):
