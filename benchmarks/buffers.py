@@ -55,5 +55,5 @@ def largest_buffers(
         "volume._fill": slab,
         "reconstruction._run": max(5 * slab // 4, 2_000_000),  # what comes back, pictures too
         "report._drawn": 2_000_000 + 64 * sum(n_voxels // n for n in voxels),  # figures with three slices
-        "derived.misorientation": 8 * (derived._LAYERS + 2) * voxels[1] * voxels[2],
+        "derived._by_layers": 8 * (derived._LAYERS + 2) * voxels[1] * voxels[2],
     }

@@ -188,7 +188,7 @@ def test_serial_help_and_version(name, capsys):
     assert capsys.readouterr().out == f"Recon3D {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("a", "b"), ("init.txt", "--no-such-option")], ids=repr)
+@pytest.mark.parametrize("arguments", [(), ("a", "b", "c"), ("init.txt", "--no-such-option")], ids=repr)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_wrong_usage_exits_with_2(name, arguments, capsys):
     assert getattr(cli, name)(list(arguments)) == 2

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf
 
 Array = NDArray[np.float64]
 
@@ -217,6 +216,8 @@ class Resolution:
 
         Along the sweep a Gaussian is integrated to error functions, across it stays a Gaussian.
         """
+        from scipy.special import erf  # most resolutions stand still
+
         x, y = rocking / self.rocking, (rolling + self.roll) / self.rolling
         along_x, along_y = sweep[0] / self.rocking, sweep[1] / self.rolling
         length = float(np.hypot(along_x, along_y))
