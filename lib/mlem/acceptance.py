@@ -22,7 +22,7 @@ _CLEARLY = 0.2  # of what one wider by a factor of e may cost, that a moving mot
 _SURE = 30.0  # log likelihood that tails, or a field which leans, must gain
 _SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
-_MATTERS = 0.12  # steps by which the accepted roll moves over the grain's radius of gyration; less is found by chance
+_MATTERS = 0.12  # steps by which the accepted roll moves over the grain's radius of gyration; less is chance
 _TRIED = 0.25  # steps over that radius, between the slopes that are tried
 _MOVES = 6
 
