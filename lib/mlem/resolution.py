@@ -73,7 +73,9 @@ def _known(setting: Setting) -> Resolution:
 def _with_the_rest(setting: Setting, search: Search, found: Found, refinement: int) -> Found:
     """With tails, a motor that moves, a field that leans as the scan has them, where `auto`. Collective."""
     params, what = setting.params, found.resolution
-    if setting.measurement.scan_type.name != "mosaicity" or not found.sure or params.quality == "quick":
+    broad = refinement == 1  # what is narrower than a step tells too little of its shape
+    mosaicity = setting.measurement.scan_type.name == "mosaicity"
+    if not (mosaicity and broad and found.sure) or params.quality == "quick":
         return found
     if params.tails is None and len(search.free) == 2:
         what = with_tails(search, what, refinement)
