@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d
+from scipy.ndimage import correlate1d, label
 
 from ..physics.tilts import OrientationGrid
 from ..projection.jit import kernel
@@ -20,6 +20,7 @@ from .maps import Maps
 
 SMOOTHING_VOXELS = 0.8  # sigma of the average over neighbours
 HALO = 2  # layers of neighbours that take part
+_SPECK = 27  # voxels, of the smallest part of a grain
 _HALF = 0.5  # of the density inside: where a voxel is half full
 _INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
 
@@ -192,9 +193,17 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
 
     A crystal diffracts alike everywhere, so the density has one value inside, zero outside, and half
     of it at the surface, whatever the counts. The value inside is the median of what surely belongs
-    to the grain; the few stray voxels far above it do not matter.
+    to the grain; the few stray voxels far above it do not matter. Specks that hang together with nothing
+    larger are noise, hardly larger than what it is averaged over.
     """
-    return density > half_density(density)
+    mask = np.asarray(density > half_density(density))
+    parts, n_parts = label(mask)
+    if n_parts < 2:  # noqa: PLR2004 - several
+        return mask
+    sizes = np.bincount(parts.ravel())
+    kept = sizes >= min(_SPECK, sizes[1:].max())
+    kept[0] = False
+    return np.asarray(kept[parts])
 
 
 def half_density(density: NDArray[np.float64]) -> float:

@@ -280,6 +280,16 @@ def test_mask_is_half_the_density_whatever_the_scale():
     assert not shape.grain_mask(np.zeros((3, 3, 3))).any()
 
 
+def test_specks_are_no_part_of_the_grain():
+    density = np.zeros((20, 20, 20))
+    density[4:14, 4:14, 4:14] = 1.0
+    grain = density > 0
+    density[0, 10, 10] = density[1, 10, 10] = 1.2
+    np.testing.assert_array_equal(shape.grain_mask(density), grain)
+    density[16:19, 16:19, 16:19] = 1.0  # a part of its own
+    assert shape.grain_mask(density).sum() == grain.sum() + 27
+
+
 def test_reading_of_one_map():
     """Worked numbers: a peak between two orientations, and a second one far from it."""
     axis = np.array([0.0, 0.1, 0.2, 0.3])
