@@ -30,6 +30,7 @@ _N_OMEGA = 24  # of the trial, at most
 _PIXELS_ACROSS = 32  # of the trial, at most
 _TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
 _NARROW, _PERHAPS_NARROW = 1.1, 1.25  # steps of the scan; the first search finds narrow widths too broad
+_SHAPED = 0.8  # steps; a narrower resolution tells too little of its shape
 _FINER = 3  # orientations per step of the scan, along each tilt, where the resolution is narrow
 
 
@@ -73,7 +74,7 @@ def _known(setting: Setting) -> Resolution:
 def _with_the_rest(setting: Setting, search: Search, found: Found, refinement: int) -> Found:
     """With tails, a motor that moves, a field that leans as the scan has them, where `auto`. Collective."""
     params, what = setting.params, found.resolution
-    broad = refinement == 1  # what is narrower than a step tells too little of its shape
+    broad = found.resolution.narrow > _SHAPED * setting.measurement.usual_step_deg
     mosaicity = setting.measurement.scan_type.name == "mosaicity"
     if not (mosaicity and broad and found.sure) or params.quality == "quick":
         return found
