@@ -77,7 +77,7 @@ def one(n: int, kind: str, folder: Path, page: bool) -> str:
         help_out(comm)
         comm.gather(time.process_time() - cpu)
         return ""
-    result = make_result(n, kind == "full")
+    result = files.with_cells(setting, make_result(n, kind == "full"))
     values = sum(v.nbytes for v in result.fields.values()) + result.mask.nbytes + 8 * n**3  # and kam
     _forget_peak()
     start, cpu = time.monotonic(), time.process_time()

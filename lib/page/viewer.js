@@ -151,7 +151,7 @@
     viewer.querySelector(`output[data-axis="${axis}"]`).textContent = where;
   }
 
-  const drawAll = () => [0, 1, 2].forEach(draw);
+  const drawAll = () => field && [0, 1, 2].forEach(draw); // nothing before the first field is unpacked
 
   function move(axis, i) {
     at[axis] = Math.min(Math.max(i, 0), n[axis] - 1);

@@ -100,7 +100,8 @@ said = {
 crew_module.MOST_AHEAD = 1 << 20
 FOLDER.mkdir(exist_ok=True)
 setting = make_setting(70, FOLDER, "mlem")
-on_all(lambda crew: files.write(setting, make_result(70, False), Checks(), {"volume": "70"}, crew))
+result = files.with_cells(setting, make_result(70, False))
+on_all(lambda crew: files.write(setting, result, Checks(), {"volume": "70"}, crew))
 said["left"] = [bool(comm.iprobe())] if comm.size > 1 else [False]
 everyone = comm.gather(said)
 if comm.rank == 0:
