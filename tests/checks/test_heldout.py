@@ -83,7 +83,7 @@ def test_scores_and_parity_are_those_of_one_rank_on_more(tmp_path: Path, run: Ru
     found = []
     for ranks in (None, 2, 3):
         folder = tmp_path / str(ranks)
-        init = phantoms.make(n=10, n_tilts=3, n_omega=13).write(folder, method="mlem", errors="none")
+        init = phantoms.make(n=10, n_tilts=3, n_omega=14).write(folder, method="mlem", errors="none")
         assert run("recon3d.py", init, "--quiet", ranks=ranks).returncode == 0
         with h5py.File(folder / "grain.vtkhdf") as file:
             attributes = dict(file["entry/process"].attrs)

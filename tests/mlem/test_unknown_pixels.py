@@ -66,7 +66,7 @@ def test_unknown_counts_are_taken_as_expected() -> None:
     counts = rng.poisson(expected).astype(np.float32)
     unknown = rng.random(expected.shape) < 0.2
     measured, owned = np.ones(7, np.float32), np.ones(20, np.bool_)
-    dark = tuple(np.float32(v) for v in (0.5, 0.0, 1.0, 1.0))  # level, cut, noise, least light
+    dark = tuple(np.float32(v) for v in (0.5, 0.0, 1.0, 1.0, np.inf))  # level, cut, noise, least light, most
     found = []
     for values in (counts, np.where(unknown, np.nan, counts).astype(np.float32)):
         ratio = expected.copy()
