@@ -25,7 +25,7 @@ from ..parallel.messages import broadcast, collect_everywhere
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.geometry import voxel_axis
-from ..physics.tilts import Resolution
+from ..physics.tilts import USUAL_STEPS, Resolution
 from ..projection.jit import compile_first
 from ..projection.kernel_cache import hand_over
 from ..scan import warmup as scan_warmup
@@ -43,7 +43,6 @@ FLIPS = _HALF_OF_FLIPS + tuple((-a, -b, -c, -d) for a, b, c, d in _HALF_OF_FLIPS
 COARSE = {"n_omega": 36, "n_pixels": 32, "n_tilts": 4}  # at most; a trial then takes 0.1 s
 _HELD_OUT = 3  # every third omega judges
 _ITERATIONS, _SUBSETS = 3, 6  # of a trial, few for speed
-_GUESS = (1.0, 1.4)  # widths of the resolution in steps, where the init file does not give them
 _SIGMA = 3.0  # of the difference of two misfits, below which they count as equal
 _SAME = 0.01  # relative difference of two misfits that coarse voxels alone can make
 _LONGEST_TABLE = 8  # lines
@@ -231,7 +230,7 @@ def _resolution(setting: Setting, scan: CoarseScan) -> Resolution:
         scanned = setting.measurement.relative_axes_deg()[i]
         step = float(np.ptp(scanned)) / (scanned.size - 1) if scanned.size > 1 else 1.0
         small = float(np.ptp(axis)) / (axis.size - 1) if axis.size > 1 else step
-        known = _GUESS[i] * step if width is None else width
+        known = USUAL_STEPS[i] * step if width is None else width
         widths.append(float(np.hypot(known, small - step)) if known else 0.0)
     return Resolution(widths[0], widths[1]) if all(widths) else Resolution(0.0, 0.0)
 

@@ -28,9 +28,9 @@ from ..mlem.map_kernels import RUN
 from ..mlem.maps import Maps
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import broadcast, collect_everywhere
-from ..physics.tilts import OrientationGrid, Resolution
+from ..physics.tilts import OrientationGrid, Resolution, spread_of_sum
 from ..scan.setting import Setting
-from .seen import swept
+from .seen import as_found
 
 Array = NDArray[np.float64]
 Support = tuple[Array, Array]  # places (n, 3) in micrometres of coarse voxels, and how full (n,) they are
@@ -118,10 +118,9 @@ def _resolution(setting: Setting, scan: CoarseScan, facts: Mapping[str, Any]) ->
     kind = measurement.scan_type
     for i, key in enumerate(kind.widths):
         width = float(facts.get(f"{key}_deg", np.inf if i else 0.0))
-        n, step = max(scan.tilt_steps), measurement.usual_step_deg
-        spread = 8.0 * np.log(2.0) * (n**2 - 1) / 12.0 * step**2
+        spread = spread_of_sum(max(scan.tilt_steps), measurement.usual_step_deg)
         widths[i] = float(np.sqrt(width**2 + spread))
-    return swept(Resolution(widths[0], widths[1]), facts) if all(widths) else None
+    return as_found(Resolution(widths[0], widths[1]), facts) if all(widths) else None
 
 
 def _support(setting: Setting, mask: NDArray[np.bool_], scan: CoarseScan) -> Support:
@@ -129,11 +128,8 @@ def _support(setting: Setting, mask: NDArray[np.bool_], scan: CoarseScan) -> Sup
     ijk = np.nonzero(mask)
     xyz = np.column_stack([axis[i] for axis, i in zip(setting.projector.volume.axes_um, ijk, strict=True)])
     cell_um = max(scan.factor / setting.params.M, *setting.projector.voxel_um)
-    _, which, n = np.unique(
-        np.floor(xyz / cell_um).astype(np.int64), axis=0, return_inverse=True, return_counts=True
-    )
-    sums = np.stack([np.bincount(which.reshape(-1), weights=column) for column in xyz.T], axis=1)
-    return sums / n[:, None], n / n.max()
+    centres, n = coarse.put_together(xyz, cell_um)
+    return centres, n / n.max()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from ..initfile.parameters import Parameters
-from ..physics.tilts import OrientationGrid, Resolution
+from ..physics.tilts import USUAL_STEPS, OrientationGrid, Resolution
 from ..scan.measurement import Measurement
 
 Array = NDArray[np.float64]
@@ -23,13 +23,18 @@ Light = NDArray[np.float32]
 
 _REFINEMENTS = (4, 2, 1)  # orientations per step of the scan, between which it is linear
 _MOST_STATES = 5000
-_GUESS = (1.0, 1.4)  # widths of the resolution in steps, where a method finds none
 
 
-def swept(resolution: Resolution, facts: Mapping[str, Any]) -> Resolution:
-    """With the motor that moves while a frame is taken, where one was found."""
-    by_mu = bool(facts.get("rock_box_by_mu", False))
-    return replace(resolution, swept=float(facts.get("rock_box_deg", 0.0)), by_mu=by_mu)
+def as_found(resolution: Resolution, facts: Mapping[str, Any]) -> Resolution:
+    """With a motor that moves while a frame is taken, tails and a lean, where these were found."""
+    x, y = facts.get("roll_slope_deg_per_um", (0.0, 0.0))
+    return replace(
+        resolution,
+        swept=float(facts.get("rock_box_deg", 0.0)),
+        by_mu=bool(facts.get("rock_box_by_mu", False)),
+        tails=float(facts.get("resolution_tails", 0.0)),
+        slope=(float(x), float(y)),
+    )
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,11 @@ class Seen:
         widths = [np.inf, np.inf]
         for i, key in enumerate(kind.widths):
             given = getattr(params, key)
-            usual = np.inf if kind.one_for_two and i else _GUESS[i] * measurement.steps_deg[i]
+            usual = np.inf if kind.one_for_two and i else USUAL_STEPS[i] * measurement.steps_deg[i]
             widths[i] = float(facts.get(f"{key}_deg", usual if given is None else given))
         grids = (kind.grid(measurement.relative_axes_deg(), n) for n in _REFINEMENTS)
         grid = next(g for g in grids if g.n_pairs <= _MOST_STATES or g.refinement == _REFINEMENTS[-1])
-        return cls(measurement, swept(Resolution(widths[0], widths[1]), facts), grid)
+        return cls(measurement, as_found(Resolution(widths[0], widths[1]), facts), grid)
 
     def unknown(self, fields: Mapping[str, Array], places: NDArray[np.int64]) -> Light:
         """Positions (n, 2) on the axes of the unknown, from tilt_zero, of voxels given by their numbers."""

@@ -1,6 +1,6 @@
 """What else a position of the scan accepts: tails, a motor that moves within a frame, a field that leans.
 
-Both are found as the widths are, by what explains a coarse scan best (`resolution`), once these are known.
+All are found as the widths are, by what explains a coarse scan best (`resolution`), once these are known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.tilts import Resolution
+from ..projection.views import um_per_px
 from .search import Search, lowest
 
 Array = NDArray[np.float64]
@@ -105,6 +106,5 @@ def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution
 def _radius_um(search: Search) -> Array:
     """Radius of gyration (2,) of the grain's images along x and y, on the sample."""
     trial = search.trial
-    um_per_px = 1.0 / np.linalg.norm(trial.views.matrix, axis=2).mean(axis=0)
     places = np.einsum("kij,vj->kvi", trial.views.matrix, trial.xyz_um)
-    return np.asarray(um_per_px * np.sqrt(places.var(axis=1).mean(axis=0)))
+    return np.asarray(um_per_px(trial.views) * np.sqrt(places.var(axis=1).mean(axis=0)))

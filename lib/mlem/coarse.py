@@ -26,7 +26,7 @@ from . import expectation
 from .expectation import Model, NoExchange, View
 from .lean import Lean
 from .maps import Maps
-from .response import NO_RESPONSE, Image
+from .response import NO_RESPONSE
 
 Array = NDArray[np.float64]
 
@@ -147,6 +147,14 @@ def _fewer_tilts(measurement: Measurement, values: NDArray[Any], steps: list[int
     return np.ascontiguousarray(_small(whole, [1, *steps]).reshape(len(values), -1))
 
 
+def put_together(xyz_um: Array, cell_um: float) -> tuple[Array, NDArray[np.int64]]:
+    """Mean places (n, 3) of voxels (n_voxels, 3) in cells of this width, and how many are in each (n,)."""
+    cells = np.floor(xyz_um / cell_um).astype(np.int64)
+    _, which, n = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(which.reshape(-1), weights=column) for column in xyz_um.T], axis=1)
+    return sums / n[:, None], n
+
+
 @dataclass(frozen=True)
 class Trial:
     """Coarse voxels xyz_um (n, 3) before the coarse scan, seen by `views` (of the coarse pixels).
@@ -181,16 +189,10 @@ class Trial:
             place = self.views.matrix[k], self.views.shift[k], ONE_PIXEL, scan.shape
             hit, cover = where_it_falls(self.xyz_um, *place)
             pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
-            measured = scan.measured[k]
-
-            def sees(what: Resolution, k: int = k) -> Image:
-                matrix = measurement.response(scan.axes_deg, grid, what, int(scan.chosen[k]))
-                matrix[~scan.measured[k]] = 0.0
-                return matrix
-
+            sees = partial(measurement.response, scan.axes_deg, grid, k=int(scan.chosen[k]))
             owned = np.ones(pixels.size, dtype=np.bool_)
             counts = partial(np.take, image, pixels, axis=0)
-            view = View(*place, pixels, counts, measured, NO_RESPONSE, cover, owned)
+            view = View(*place, pixels, counts, scan.measured[k], NO_RESPONSE, cover, owned)
             views.append(view.responding(lean, sees, resolution, self.xyz_um))
         return Model(self.xyz_um, views, scan.dark, lean=lean), grid
 

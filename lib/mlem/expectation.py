@@ -83,9 +83,16 @@ class View:
         resolution: Resolution,
         xyz_um: NDArray[np.float64],
     ) -> View:
-        """The view with its response, for voxels (n_voxels, 3); sees gives K of one place in the image."""
+        """The view with its response, for voxels (n_voxels, 3); sees gives K of one place in the image.
+
+        Zero where nothing was measured.
+        """
+
+        def measured(what: Resolution) -> Image:
+            return np.where(self.measured[:, None], sees(what), np.float32(0.0))
+
         places = xyz_um @ self.matrix.T + self.shift if lean.leans else xyz_um[:, :2]
-        return replace(self, response=lean.response(sees, resolution, self.pixels, self.shape, places))
+        return replace(self, response=lean.response(measured, resolution, self.pixels, self.shape, places))
 
     def place(self, xyz_um: NDArray[np.float64]) -> tuple[Any, ...]:
         """Where voxels (n_voxels, 3) fall, as the kernels want it."""

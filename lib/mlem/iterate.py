@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -45,7 +46,7 @@ from .overlaps import RankExchange
 from .readings import gather as gather_readings
 from .readings import read as readings_of
 from .resolution import find_resolution, is_narrow, refinement_for
-from .response import NO_RESPONSE, Image
+from .response import NO_RESPONSE
 from .search import REFINEMENT
 from .selftest import PartOf, simulated_views, thinned
 from .simulated import Truth
@@ -294,12 +295,7 @@ def _with_response(
     sharp = resolution.sharpened(BLUR_STEPS * measurement.usual_step_deg)
     views = list(model.views)
     for k in range(len(views)) if chosen is None else chosen:
-
-        def sees(what: Resolution, k: int = k) -> Image:
-            matrix = measurement.response(axes, grid, what, k)
-            matrix[~views[k].measured] = 0.0
-            return matrix
-
+        sees = partial(measurement.response, axes, grid, k=k)
         views[k] = views[k].responding(model.lean, sees, sharp, model.xyz_um)
     return replace(model, views=views)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.tilts import Resolution
-from ..projection.views import Views
+from ..projection.views import Views, um_per_px
 from .response import BlockResponse, Image, Strips
 
 Array = NDArray[np.float64]
@@ -40,8 +40,7 @@ class Lean:
         """For the pixels of some views; zero where the middle of the sample falls in the mean."""
         if resolution.slope == (0.0, 0.0):
             return UPRIGHT
-        um_per_px = 1.0 / np.linalg.norm(views.matrix, axis=2).mean(axis=0)
-        per_x, per_y = (um_per_px * resolution.slope).tolist()
+        per_x, per_y = (um_per_px(views) * resolution.slope).tolist()
         x, y = views.shift.mean(axis=0).tolist()
         n_x, n_y = views.detector_shape
         widest = (abs(per_x) * n_x + abs(per_y) * n_y) / _MOST_STRIPS

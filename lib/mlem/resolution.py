@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm
 from ..physics.noise import Dark
-from ..physics.tilts import Resolution
+from ..physics.tilts import Resolution, spread_of_sum
 from ..projection.projector import Projector
 from ..scan.hull import Hull
 from ..scan.measurement import Measurement
@@ -90,7 +90,7 @@ def _with_the_rest(setting: Setting, search: Search, found: Found, refinement: i
 
 def _of_one(resolution: Resolution, measurement: Measurement, n: int) -> Resolution:
     """The widths at one position from those at n neighbours summed, which widen them by their spread."""
-    spread = 8.0 * np.log(2.0) * (n**2 - 1) / 12.0 * measurement.usual_step_deg**2
+    spread = spread_of_sum(n, measurement.usual_step_deg)
     rock, roll = (
         float(np.sqrt(max(w**2 - spread, 0.1 * w**2))) for w in (resolution.rocking, resolution.rolling)
     )
@@ -126,7 +126,4 @@ def _given(setting: Setting) -> tuple[float | None, float | None]:
 def _coarse_voxels(projector: Projector, hull: Hull, cell_um: float) -> Array:
     """Centres (n, 3) of cells about as wide as a coarse pixel that hold voxels of the hull."""
     xyz = projector.centres_um(hull.voxels(range(hull.total)))
-    _, which = np.unique(np.floor(xyz / cell_um).astype(np.int64), axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    sums = np.stack([np.bincount(which, weights=column) for column in xyz.T], axis=1)
-    return sums / np.bincount(which)[:, None]
+    return coarse.put_together(xyz, cell_um)[0]

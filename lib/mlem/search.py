@@ -15,14 +15,13 @@ from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import collect_everywhere
-from ..physics.tilts import Resolution
+from ..physics.tilts import USUAL_STEPS, Resolution
 from . import coarse
 from .coarse import Trial
 
 Array = NDArray[np.float64]
 
 _ITERATIONS, _SUBSETS = 4, 8  # of a trial; with fewer it has not got far, and narrow widths seem to fit
-_START = (1.0, 1.4)  # widths in steps of the scan
 _TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
 _FAR = 8.0  # times these: surely too broad
 _FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25,)  # between the trials, coarse and fine
@@ -81,7 +80,7 @@ class Search:
 
     def first(self) -> Found:
         """The search from the usual widths and broader ones. Collective."""
-        usual = np.log([_START[i] for i in self.free] * self.steps)
+        usual = np.log([USUAL_STEPS[i] for i in self.free] * self.steps)
         starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
         *deviances, far = self.deviances([self._widths(start) for start in starts], 1)
         gain = far - min(deviances)

@@ -154,6 +154,14 @@ def _without(width: float, blur: float) -> float:
     return max(max(width**2 - blur**2, 0.0) ** 0.5, _NARROWEST * width)
 
 
+USUAL_STEPS = (1.0, 1.4)  # widths of a resolution along rocking and rolling, where nothing tells them
+
+
+def spread_of_sum(n: int, step: float) -> float:
+    """What a sum over n neighbours a step apart adds to the square of a width (FWHM)."""
+    return float(8.0 * np.log(2.0) * (n**2 - 1) / 12.0 * step**2)
+
+
 @dataclass(frozen=True)
 class Resolution:
     """What a position of the scan accepts, in the unit of the tilts.

@@ -67,6 +67,11 @@ class Block:
         return np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(8, 3)
 
 
+def um_per_px(views: Views) -> Array:
+    """The width (2,) on the sample of a pixel along x and y, in the mean over the views."""
+    return np.asarray(1.0 / np.linalg.norm(views.matrix, axis=2).mean(axis=0))
+
+
 def pixel_boxes(views: Views, block: Block, chosen: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """The pixels that a block, or its chosen voxels, can project to at each omega: (n, 4).
 
