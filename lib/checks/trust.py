@@ -30,6 +30,8 @@ _FACTS = (
     "gain",
     "rock_box_deg",
     "rock_box_by_mu",
+    "resolution_tails",
+    "roll_slope_deg_per_um",
     *(f"{key}_deg" for key in _WIDTHS),
 )  # that the projections need
 _UNEXPLAINED = 0.4  # 0.25 at most on right runs
