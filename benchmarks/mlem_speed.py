@@ -50,19 +50,20 @@ def _gather(image: Any, place: Any, first: Any, run: Any, values: Any) -> Need:
 
 def _pixels_of(place: Any) -> float:
     """How many pixels a voxel falls on, in the mean over some."""
-    room = footprint.scratch(place[3])
-    some = np.linspace(0, len(place[0]) - 1, 200).astype(int)
-    return float(np.mean([footprint.rows_of(place, int(v), room) for v in some]))
+    room = footprint.room_for(place[3])
+    n = min(footprint.AT_ONCE, len(place[0]))
+    footprint.fall(place, 0, n, room)
+    return float(room[2][:n].mean())
 
 
-def _respond(image: Any, first: Any, column: Any, blocks: Any, out: Any, lit: Any) -> Need:
+def _respond(image: Any, strip: Any, first: Any, column: Any, blocks: Any, out: Any, lit: Any) -> Need:
     """The runs that hold something, each times its blocks of K."""
-    n_blocks = float(lit.sum(axis=0) @ np.diff(first))
+    n_blocks = float(lit.sum(axis=0) @ np.diff(first)[: lit.shape[1]])
     return lit.sum() * RUN * 4.0 + out.nbytes, n_blocks * RUN * RUN
 
 
-def _respond_back(image: Any, first: Any, column: Any, turned: Any, lit: Any, out: Any) -> Need:
-    n_blocks = float(lit.sum(axis=0) @ np.diff(first))
+def _respond_back(image: Any, strip: Any, first: Any, column: Any, turned: Any, lit: Any, out: Any) -> Need:
+    n_blocks = float(lit.sum(axis=0) @ np.diff(first)[: lit.shape[1]])
     return image.nbytes + out.nbytes, n_blocks * RUN * RUN
 
 
@@ -70,7 +71,7 @@ def _compare(expected: Any, counts: Any, *others: Any) -> Need:
     return 2.0 * expected.nbytes + counts.nbytes, 6.0 * expected.size
 
 
-def _multiply(first: Any, run: Any, values: Any, corrections: Any, cover: Any, seen: Any) -> Need:
+def _multiply(first: Any, run: Any, values: Any, corrections: Any, cover: Any, seen: Any, which: Any) -> Need:
     return 3.0 * values.nbytes + cover.nbytes, float(values.size * (cover.shape[0] + 2))
 
 

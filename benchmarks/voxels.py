@@ -27,7 +27,7 @@ from lib.scan.setting import prepare
 from tests import phantoms
 
 SIDES = (20, 28, 40, 56, 80, 112)
-RULES = {"down from 0.75": 0.75, "down": 1.0, "to the nearest": 0.5, "up": 1e-6, "none": 1e9}
+RULES = {"filled to 0.875": 0.875, "to 1.0": 1.0, "to 0.75": 0.75, "to 0.6": 0.6, "none": 1e9}
 
 
 def half_full(n: int) -> np.ndarray:
@@ -41,8 +41,8 @@ def half_full(n: int) -> np.ndarray:
 def row(params: Parameters, n: int, keep: float | None = None) -> list[str]:
     """One reconstruction beside the truth; keep is the least width of a voxel in bins."""
     params = replace(params, grain_steps=(n, n, n))
-    usual = footprint._NARROWEST_BIN if keep is None else keep
-    with mock.patch.object(footprint, "_NARROWEST_BIN", usual):
+    usual = footprint._FILLED if keep is None else keep
+    with mock.patch.object(footprint, "_FILLED", usual):
         started = time.process_time()
         setting = prepare(params)
         fields, mask, facts = reconstruction.solve(setting, SerialComm(), quiet=True)

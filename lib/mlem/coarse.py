@@ -6,7 +6,7 @@ Used to try what is not known: widths of the resolution, signs and flips of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -185,16 +185,23 @@ class Trial:
         grid = measurement.scan_type.grid(scan.axes_deg, refinement)
         lean = Lean.of(resolution, self.views, self.usual_step_deg)
         views = []
-        for k, image in enumerate(scan.images):
-            place = self.views.matrix[k], self.views.shift[k], ONE_PIXEL, scan.shape
-            hit, cover = where_it_falls(self.xyz_um, *place)
-            pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
-            sees = partial(measurement.response, scan.axes_deg, grid, k=int(scan.chosen[k]))
-            owned = np.ones(pixels.size, dtype=np.bool_)
-            counts = partial(np.take, image, pixels, axis=0)
-            view = View(*place, pixels, counts, scan.measured[k], NO_RESPONSE, cover, owned)
+        for k, view in zip(scan.chosen.tolist(), self._unresponsive, strict=True):
+            sees = partial(measurement.response, scan.axes_deg, grid, k=k)
             views.append(view.responding(lean, sees, resolution, self.xyz_um))
         return Model(self.xyz_um, views, scan.dark, lean=lean), grid
+
+    @cached_property
+    def _unresponsive(self) -> list[View]:
+        """The views without their response, which are the same for all widths."""
+        views = []
+        for k, image in enumerate(self.scan.images):
+            place = self.views.matrix[k], self.views.shift[k], ONE_PIXEL, self.scan.shape
+            hit, cover = where_it_falls(self.xyz_um, *place)
+            pixels = np.arange(hit.size) if self.all_pixels else np.flatnonzero(hit)
+            owned = np.ones(pixels.size, dtype=np.bool_)
+            counts = partial(np.asarray, np.take(image, pixels, axis=0))
+            views.append(View(*place, pixels, counts, self.scan.measured[k], NO_RESPONSE, cover, owned))
+        return views
 
 
 def maximise(model: Model, grid: OrientationGrid, iterations: int, n_subsets: int) -> Maps:

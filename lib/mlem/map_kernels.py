@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..projection.footprint import GROUP, rows_of, scratch
+from ..projection.footprint import AT_ONCE, fall, room_for
 from ..projection.jit import kernel
 
 _VANISHED = np.float32(1e-20)  # counts; far less would not fit into a float, which is slow
+_LEAST_SEEN = np.float32(1e-6)  # of an orientation by all positions, from which it is corrected
+_FADE = np.float32(0.2)  # of a limit, above which nothing is taken away
+_TINY = np.finfo(np.float32).tiny
 RUN = 8  # orientations that are handled together: a register of the processor
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _NOTHING = (_ZERO,) * RUN
@@ -60,42 +63,65 @@ def _plus_block(a, row, number, block):  # type: ignore[no-untyped-def]
     return _plus(a, _ONE, b)
 
 
-@kernel(inline="always")
-def _four(rows, weights, c, n_runs):  # type: ignore[no-untyped-def]
-    """The first run of four pixels' rows in an image, and their weights, from the c-th on."""
-    return (
-        (rows[c] * n_runs, rows[c + 1] * n_runs, rows[c + 2] * n_runs, rows[c + 3] * n_runs),
-        (weights[c], weights[c + 1], weights[c + 2], weights[c + 3]),
-    )
-
-
 @kernel(fastmath={"contract", "reassoc"})
 def scatter_maps(first, run, values, place, image):  # type: ignore[no-untyped-def]
     """`footprint.scatter` of maps that are stored in runs (see `maps.Maps`); image (n_rows, n_padded)."""
-    flat, n_runs, room = image.reshape(-1), image.shape[1] // RUN, scratch(place[3])
-    for v in range(first.size - 1):
-        for c in range(0, rows_of(place, v, room), GROUP):
-            (p0, p1, p2, p3), (w0, w1, w2, w3) = _four(room[0], room[1], c, n_runs)
-            for k in range(first[v], first[v + 1]):
-                held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
-                _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, held))
-                _write_run(flat, p1 + r, _plus(_run_of(flat, p1 + r), w1, held))
-                _write_run(flat, p2 + r, _plus(_run_of(flat, p2 + r), w2, held))
-                _write_run(flat, p3 + r, _plus(_run_of(flat, p3 + r), w3, held))
+    flat, held_by, n_runs = image.reshape(-1), values.reshape(-1), image.shape[1] // RUN
+    room = room_for(place[3])
+    rows, weights, counts = room
+    for start in range(0, first.size - 1, AT_ONCE):
+        stop = min(start + AT_ONCE, first.size - 1)
+        fall(place, start, stop, room)
+        rows *= n_runs
+        for v in range(stop - start):
+            low, high = first[start + v], first[start + v + 1]
+            n, c = counts[v] if high > low else np.uintp(0), np.uintp(0)
+            while c + _3 < n:  # four pixels together
+                p0, p1, p2, p3 = rows[v, c], rows[v, c + _1], rows[v, c + _2], rows[v, c + _3]
+                w0, w1, w2, w3 = weights[v, c], weights[v, c + _1], weights[v, c + _2], weights[v, c + _3]
+                for k in range(low, high):
+                    held, r = _run_of(held_by, k), run[np.uintp(k)]
+                    _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, held))
+                    _write_run(flat, p1 + r, _plus(_run_of(flat, p1 + r), w1, held))
+                    _write_run(flat, p2 + r, _plus(_run_of(flat, p2 + r), w2, held))
+                    _write_run(flat, p3 + r, _plus(_run_of(flat, p3 + r), w3, held))
+                c += _4
+            while c < n:
+                p0, w0 = rows[v, c], weights[v, c]
+                for k in range(low, high):
+                    r = run[np.uintp(k)]
+                    _write_run(flat, p0 + r, _plus(_run_of(flat, p0 + r), w0, _run_of(held_by, k)))
+                c += _1
 
 
 @kernel(fastmath={"contract", "reassoc"})
 def gather_maps(image, place, first, run, values):  # type: ignore[no-untyped-def]
     """The adjoint of `scatter_maps`: adds to those values that the maps hold."""
-    flat, n_runs, room = image.reshape(-1), image.shape[1] // RUN, scratch(place[3])
-    for v in range(first.size - 1):
-        for c in range(0, rows_of(place, v, room), GROUP):
-            (p0, p1, p2, p3), (w0, w1, w2, w3) = _four(room[0], room[1], c, n_runs)
-            for k in range(first[v], first[v + 1]):
-                held, r = _run_of(values[np.uintp(k)], 0), run[np.uintp(k)]
-                held = _plus(_plus(held, w0, _run_of(flat, p0 + r)), w1, _run_of(flat, p1 + r))
-                held = _plus(_plus(held, w2, _run_of(flat, p2 + r)), w3, _run_of(flat, p3 + r))
-                _write_run(values[np.uintp(k)], 0, held)
+    flat, held_by, n_runs = image.reshape(-1), values.reshape(-1), image.shape[1] // RUN
+    room = room_for(place[3])
+    rows, weights, counts = room
+    for start in range(0, first.size - 1, AT_ONCE):
+        stop = min(start + AT_ONCE, first.size - 1)
+        fall(place, start, stop, room)
+        rows *= n_runs
+        for v in range(stop - start):
+            low, high = first[start + v], first[start + v + 1]
+            n, c = counts[v] if high > low else np.uintp(0), np.uintp(0)
+            while c + _3 < n:  # four pixels together
+                p0, p1, p2, p3 = rows[v, c], rows[v, c + _1], rows[v, c + _2], rows[v, c + _3]
+                w0, w1, w2, w3 = weights[v, c], weights[v, c + _1], weights[v, c + _2], weights[v, c + _3]
+                for k in range(low, high):
+                    held, r = _run_of(held_by, k), run[np.uintp(k)]
+                    held = _plus(_plus(held, w0, _run_of(flat, p0 + r)), w1, _run_of(flat, p1 + r))
+                    held = _plus(_plus(held, w2, _run_of(flat, p2 + r)), w3, _run_of(flat, p3 + r))
+                    _write_run(held_by, k, held)
+                c += _4
+            while c < n:
+                p0, w0 = rows[v, c], weights[v, c]
+                for k in range(low, high):
+                    held = _plus(_run_of(held_by, k), w0, _run_of(flat, p0 + run[np.uintp(k)]))
+                    _write_run(held_by, k, held)
+                c += _1
 
 
 @kernel(inline="always")
@@ -241,20 +267,61 @@ def compare(expected, counts, measured, owned, factor, dark, faintest):  # type:
     return chi_square, n_values
 
 
-@kernel(error_model="numpy")
+@kernel(inline="always")
+def _corrected(value, correction, seen):  # type: ignore[no-untyped-def]
+    """A value times its correction over its sensitivity, without branches."""
+    x = value * correction / max(seen, _LEAST_SEEN)
+    x = x if seen > _LEAST_SEEN else value
+    return x if x > _VANISHED else _ZERO
+
+
+@kernel(fastmath={"contract", "reassoc"}, error_model="numpy")
 def multiply(first, run, values, corrections, cover, seen, which):  # type: ignore[no-untyped-def]
     """Values *= corrections / sensitivity, where there is any; both (n_runs, RUN).
 
     The sensitivity of voxel v and orientation s is the sum over views k of cover[k, v] seen[which[k, v], s].
     """
-    sensitivity = np.empty(RUN, dtype=np.float32)
+    flat, n_runs = seen.reshape(-1), seen.shape[1] // RUN
+    held, factors = values.reshape(-1), corrections.reshape(-1)
     for v in range(first.size - 1):
         for k in range(first[v], first[v + 1]):
-            total = _NOTHING
+            t = _NOTHING
             for view in range(cover.shape[0]):
-                total = _plus(total, cover[view, v], _run_of(seen[which[view, v]], run[k]))
-            _write_run(sensitivity, 0, total)
+                t = _plus(t, cover[view, v], _run_of(flat, which[view, v] * n_runs + run[k]))
+            x, c = _run_of(held, k), _run_of(factors, k)
+            corrected = (
+                _corrected(x[0], c[0], t[0]), _corrected(x[1], c[1], t[1]),
+                _corrected(x[2], c[2], t[2]), _corrected(x[3], c[3], t[3]),
+                _corrected(x[4], c[4], t[4]), _corrected(x[5], c[5], t[5]),
+                _corrected(x[6], c[6], t[6]), _corrected(x[7], c[7], t[7]),
+            )  # fmt: skip
+            _write_run(held, k, corrected)
+
+
+@kernel()
+def find_highest(first, values, top):  # type: ignore[no-untyped-def]
+    """The highest value of each map: top (n_voxels,), zero where nothing is left."""
+    for v in range(top.size):
+        best = _ZERO
+        for k in range(first[v], first[v + 1]):
             for s in range(RUN):
-                if sensitivity[s] > np.float32(1e-6):
-                    value = values[k, s] * corrections[k, s] / sensitivity[s]
-                    values[k, s] = value if value > _VANISHED else _ZERO
+                best = max(best, values[np.uintp(k), np.uintp(s)])
+        top[v] = best
+
+
+@kernel(error_model="numpy")
+def fade_out(first, values, limit, fade, kept):  # type: ignore[no-untyped-def]
+    """What is left of each run (n_runs,) and how many runs each map keeps (n_voxels,); see `Maps.above`."""
+    for v in range(limit.size):
+        n = 0
+        for k in range(first[v], first[v + 1]):
+            best = _ZERO
+            for s in range(RUN):
+                best = max(best, values[np.uintp(k), np.uintp(s)])
+            over = best - limit[v]
+            if over > _ZERO:
+                fade[k] = min(over / max(_FADE * limit[v], _TINY), _ONE)
+                n += 1
+            else:
+                fade[k] = _ZERO
+        kept[v] = n

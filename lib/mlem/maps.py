@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..physics.tilts import OrientationGrid
-from .map_kernels import RUN
+from .map_kernels import RUN, fade_out, find_highest
 
 _VOXELS_AT_ONCE = 4096  # whose maps are made whole, on the way to another grid
-_FADE = np.float32(0.2)  # of the limit, above which nothing is taken away
-_TINY = np.finfo(np.float32).tiny
 
 
 def n_padded(n_pairs: int) -> int:
@@ -89,8 +87,8 @@ class Maps:
 
     def highest(self) -> NDArray[np.float32]:
         """The highest value (n_voxels,) of each map; zero where nothing is left."""
-        top = np.zeros(self.n_voxels, dtype=np.float32)
-        np.maximum.at(top, self.voxel_of_run(), self.values.max(axis=1, initial=0.0))
+        top = np.empty(self.n_voxels, dtype=np.float32)
+        find_highest(self.first, self.values, top)
         return top
 
     def above(self, limit: NDArray[np.float32]) -> Maps:
@@ -98,14 +96,11 @@ class Maps:
 
         Just above it runs fade, so that a rounding error never decides between something and nothing.
         """
-        voxel = self.voxel_of_run()
-        high = limit[voxel]
-        over = self.values.max(axis=1, initial=0.0) - high
-        keep = over > 0.0
-        fade = np.minimum(over[keep] / np.maximum(_FADE * high[keep], _TINY), np.float32(1.0))
-        n_runs = np.bincount(voxel[keep], minlength=self.n_voxels)
-        first = np.concatenate([[0], np.cumsum(n_runs)]).astype(np.int64)
-        return Maps(self.n_pairs, first, self.run[keep], self.values[keep] * fade[:, None])
+        fade, kept = np.empty(self.run.size, dtype=np.float32), np.empty(self.n_voxels, dtype=np.int64)
+        fade_out(self.first, self.values, limit, fade, kept)
+        keep = fade > 0.0
+        first = np.concatenate([[0], np.cumsum(kept)])
+        return Maps(self.n_pairs, first, self.run[keep], self.values[keep] * fade[keep, None])
 
     def refined(self, grid: OrientationGrid, finer: OrientationGrid, share: float) -> Maps:
         """The same distributions on a finer grid, linear between the orientations of `grid`.

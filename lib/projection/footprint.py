@@ -24,9 +24,10 @@ from .views import Views
 Array = NDArray[np.float64]
 
 _PHASES = 128  # places of a voxel within a pixel, along each axis, that `cast` tells apart
-GROUP = 4  # pixels that a loop over the values of a voxel handles together
+AT_ONCE = 128  # voxels whose pixels are worked out together
+_SHARPEST = 1e-6  # of its width, within which the edge of a box is taken to rise
 ONE_PIXEL = np.array([[1.0, 0.0], [1.0, 0.0]])  # widths of a voxel that is as wide as a pixel
-_NARROWEST_BIN = 0.75  # of a voxel's image, as wide as a bin of pixels may be
+_FILLED = 0.875  # of the width of a bin, by the narrowest image of a voxel at least
 
 
 def widths_px(views: Views, voxel_um: tuple[float, float, float]) -> Array:
@@ -48,44 +49,33 @@ def bins_for(views: Views, voxel_um: tuple[float, float, float]) -> tuple[int, i
     """
     edges = np.abs(views.matrix) * np.asarray(voxel_um)
     narrowest = np.sqrt((edges**2).sum(axis=2)).min(axis=0)
-    bins = [max(1, math.floor(width + 1.0 - _NARROWEST_BIN)) for width in narrowest.tolist()]
+    bins = [max(1, math.floor(width / _FILLED)) for width in narrowest.tolist()]
     n_x, n_y = views.detector_shape
     return min(bins[0], n_x), min(bins[1], n_y)
 
 
-@kernel(inline="always")
-def _below(t, a, b):  # type: ignore[no-untyped-def]
-    """The part of the convolution of two boxes of widths a >= b, area 1, that lies below t."""
-    base, top = 0.5 * (a + b), 0.5 * (a - b)
-    if t <= -base:
-        return 0.0
-    if t < -top:
-        return (t + base) ** 2 / (2.0 * a * b)
-    if t <= top:
-        return (t + 0.5 * a) / a
-    if t < base:
-        return 1.0 - (base - t) ** 2 / (2.0 * a * b)
-    return 1.0
+@kernel()
+def _edges(widths):  # type: ignore[no-untyped-def]
+    """Where the convolution of two boxes of widths a >= b, area 1, ends and is level, and its scale: (2, 3).
+
+    It rises along b, is level, and falls along b.
+    """
+    edges = np.empty((2, 3))
+    for axis in range(2):
+        a, b = widths[axis, 0], max(widths[axis, 1], _SHARPEST * widths[axis, 0])
+        edges[axis, 0], edges[axis, 1], edges[axis, 2] = 0.5 * (a + b), 0.5 * (a - b), 0.5 / (a * b)
+    return edges
 
 
 @kernel(inline="always")
-def _along(centre, widths, shares):  # type: ignore[no-untyped-def]
-    """The first pixel along one axis that a voxel falls on, and how many; sets their shares."""
-    a, b = widths[0], widths[1]
-    if b == 0.0 and a == 1.0:
-        first = int(np.floor(centre))
-        shares[1] = centre - first
-        shares[0] = 1.0 - shares[1]
-        return first, 2
-    base = 0.5 * (a + b)
-    first = int(np.floor(centre - base + 0.5))
-    n = int(np.floor(centre + base + 0.5)) - first + 1
-    below = 0.0
-    for i in range(n):
-        upto = _below(first + i + 0.5 - centre, a, b)
-        shares[i] = upto - below
-        below = upto
-    return first, n
+def _ramp(x):  # type: ignore[no-untyped-def]
+    return x * x if x > 0.0 else 0.0
+
+
+@kernel(inline="always")
+def _below(t, base, top, scale):  # type: ignore[no-untyped-def]
+    """The part of the convolution of two boxes, with these edges, that lies below t."""
+    return scale * (_ramp(t + base) - _ramp(t + top) - _ramp(t - top) + _ramp(t - base))
 
 
 @kernel(inline="always")
@@ -95,72 +85,81 @@ def _widest(widths):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def scratch(widths):  # type: ignore[no-untyped-def]
-    """Room for the rows and weights of a voxel's pixels, and for its shares along x and y."""
-    n_x, n_y = _widest(widths[0]), _widest(widths[1])
-    n = n_x * n_y + GROUP
-    return np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n_x), np.empty(n_y)
+def room_for(widths):  # type: ignore[no-untyped-def]
+    """Room for `fall`: rows and weights (AT_ONCE, n) of the pixels of some voxels, and how many each has."""
+    n = _widest(widths[0]) * _widest(widths[1])
+    return np.empty((AT_ONCE, n), np.int64), np.empty((AT_ONCE, n), np.float32), np.empty(AT_ONCE, np.uintp)
 
 
-@kernel(inline="always")
-def _image_of(place, v, share_x, share_y):  # type: ignore[no-untyped-def]
-    """First pixel (x, y) that voxel v falls on, and how many from there along x and y; sets their shares."""
-    xyz, matrix, shift, widths = place[0], place[1], place[2], place[3]
-    x, y, z = xyz[v, 0], xyz[v, 1], xyz[v, 2]
-    px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0]
-    py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1]
-    first_x, n_x = _along(px, widths[0], share_x)
-    first_y, n_y = _along(py, widths[1], share_y)
-    return first_x, n_x, first_y, n_y
+@kernel()
+def fall(place, start, stop, room):  # type: ignore[no-untyped-def]
+    """Fill `room` with the pixels, of those that are active, on which the voxels start .. stop fall.
 
-
-@kernel(inline="always")
-def rows_of(place, v, room):  # type: ignore[no-untyped-def]
-    """Fill rows and weights of `room` (see `scratch`) with the active pixels of voxel v; returns how many.
-
-    A multiple of GROUP: the last places are filled with the first pixel and weight 0.
+    Many voxels in a call, and no array handed on for a single one: numba counts the references to it then,
+    which takes longer than all the rest.
     """
-    rows, weights, share_x, share_y = room
-    shape, row_of = place[4], place[5]
-    first_x, n_x, first_y, n_y = _image_of(place, v, share_x, share_y)
-    n = 0
-    for i in range(max(0, -first_x), min(n_x, shape[0] - first_x)):
-        for j in range(max(0, -first_y), min(n_y, shape[1] - first_y)):
-            row = row_of[(first_x + i) * shape[1] + first_y + j]
-            weight = np.float32(share_x[i] * share_y[j])
-            if row >= 0 and weight > np.float32(0.0):
-                rows[n], weights[n] = row, weight
-                n += 1
-    while n % GROUP:
-        rows[n], weights[n] = rows[0], np.float32(0.0)
-        n += 1
-    return n
+    xyz, matrix, shift, widths, shape, row_of = place
+    rows, weights, counts = room
+    shares = np.empty((2, max(_widest(widths[0]), _widest(widths[1]))))
+    first, n_along = np.empty(2, np.int64), np.empty(2, np.int64)
+    edges = _edges(widths)
+    for v in range(start, stop):
+        x, y, z = xyz[np.uintp(v), 0], xyz[np.uintp(v), 1], xyz[np.uintp(v), 2]
+        for axis in range(np.uintp(2)):
+            centre = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] * z + shift[axis]
+            base, top, scale = edges[axis, 0], edges[axis, 1], edges[axis, 2]
+            if widths[axis, 0] == 1.0 and widths[axis, 1] == 0.0:  # a box: bilinear
+                begin, n_pixels = np.floor(centre), 2
+                shares[axis, 0], shares[axis, 1] = 1.0 - (centre - begin), centre - begin
+            else:
+                begin = np.floor(centre - base + 0.5)
+                n_pixels = int(np.floor(centre + base + 0.5) - begin) + 1
+                t, below = begin + 0.5 - centre, 0.0
+                for i in range(n_pixels - 1):
+                    upto = _below(t + i, base, top, scale)
+                    shares[axis, np.uintp(i)], below = upto - below, upto
+                shares[axis, np.uintp(n_pixels - 1)] = 1.0 - below
+            first[axis], n_along[axis] = int(begin), n_pixels
+        low, high = max(0, -first[1]), min(n_along[1], shape[1] - first[1])
+        at, n = np.uintp(v - start), np.uintp(0)
+        for i in range(max(0, -first[0]), min(n_along[0], shape[0] - first[0])):
+            pixel = (first[0] + i) * shape[1] + first[1]
+            for j in range(low, high):
+                row = row_of[np.uintp(pixel + j)]
+                weight = np.float32(shares[0, np.uintp(i)] * shares[1, np.uintp(j)])
+                rows[at, n], weights[at, n] = max(row, 0), weight if row >= 0 else np.float32(0.0)
+                n += np.uintp(1)
+        counts[at] = n
 
 
 @kernel(fastmath={"contract", "reassoc"})
 def scatter(maps, place, image):  # type: ignore[no-untyped-def]
     """image[row(u)] += sum over voxels of P[u, v] maps[v]; maps (n_voxels, n), image (n_rows, n)."""
-    room = scratch(place[3])
-    rows, weights = room[0], room[1]
-    for v in range(maps.shape[0]):
-        source = maps[v]
-        for c in range(rows_of(place, v, room)):
-            target, weight = image[rows[c]], weights[c]
-            for s in range(source.size):
-                target[s] += weight * source[s]
+    room = room_for(place[3])
+    rows, weights, counts = room
+    for start in range(0, maps.shape[0], AT_ONCE):
+        stop = min(start + AT_ONCE, maps.shape[0])
+        fall(place, start, stop, room)
+        for v in range(stop - start):
+            for c in range(counts[v]):
+                row, weight = rows[v, c], weights[v, c]
+                for s in range(maps.shape[1]):
+                    image[row, s] += weight * maps[start + v, s]
 
 
 @kernel(fastmath={"contract", "reassoc"})
 def gather(image, place, maps):  # type: ignore[no-untyped-def]
     """maps[v] += sum over pixels of P[u, v] image[row(u)]: the adjoint of `scatter`."""
-    room = scratch(place[3])
-    rows, weights = room[0], room[1]
-    for v in range(maps.shape[0]):
-        target = maps[v]
-        for c in range(rows_of(place, v, room)):
-            source, weight = image[rows[c]], weights[c]
-            for s in range(target.size):
-                target[s] += weight * source[s]
+    room = room_for(place[3])
+    rows, weights, counts = room
+    for start in range(0, maps.shape[0], AT_ONCE):
+        stop = min(start + AT_ONCE, maps.shape[0])
+        fall(place, start, stop, room)
+        for v in range(stop - start):
+            for c in range(counts[v]):
+                row, weight = rows[v, c], weights[v, c]
+                for s in range(maps.shape[1]):
+                    maps[start + v, s] += weight * image[row, s]
 
 
 @kernel()
@@ -171,20 +170,22 @@ def cast(values, place, image):  # type: ignore[no-untyped-def]
     """
     xyz, matrix, shift, widths, shape = place[0], place[1], place[2], place[3], place[4]
     n_x, n_y = _widest(widths[0]), _widest(widths[1])
-    shares_x, shares_y = np.zeros((_PHASES, n_x), np.float32), np.zeros((_PHASES, n_y), np.float32)
-    start_x, start_y = 0.5 * (1.0 - widths[0].sum()), 0.5 * (1.0 - widths[1].sum())
-    some = np.empty(max(n_x, n_y))
-    for phase in range(_PHASES):
-        for shares, start, width in ((shares_x, start_x, widths[0]), (shares_y, start_y, widths[1])):
-            _, n = _along((phase + 0.5) / _PHASES - start, width, some)
-            shares[phase, :n] = some[:n]
+    tables, edges = np.zeros((2, _PHASES, max(n_x, n_y)), np.float32), _edges(widths)
+    start_x, start_y = 0.5 - edges[0, 0], 0.5 - edges[1, 0]
+    for axis in range(2):
+        base, top, scale = edges[axis]
+        for phase in range(_PHASES):
+            t, below = 1.0 - base - (phase + 0.5) / _PHASES, 0.0
+            for i in range(tables.shape[2]):
+                upto = _below(t + i, base, top, scale)
+                tables[axis, phase, i], below = upto - below, upto
     for v in range(values.size):
         x, y, z = xyz[v, 0], xyz[v, 1], xyz[v, 2]
         px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0] + start_x
         py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1] + start_y
         first_x, first_y = int(np.floor(px)), int(np.floor(py))
-        along_x = shares_x[int((px - first_x) * _PHASES)]
-        along_y = shares_y[int((py - first_y) * _PHASES)]
+        along_x = tables[0, int((px - first_x) * _PHASES)]
+        along_y = tables[1, int((py - first_y) * _PHASES)]
         low, high = max(0, -first_y), min(n_y, shape[1] - first_y)
         for i in range(max(0, -first_x), min(n_x, shape[0] - first_x)):
             weight = values[v] * along_x[i]
@@ -194,22 +195,19 @@ def cast(values, place, image):  # type: ignore[no-untyped-def]
 
 @kernel()
 def mark_pixels(place, hit, cover):  # type: ignore[no-untyped-def]
-    """Mark the pixels (n_x * n_y) that the voxels hit; cover (n_voxels,) is their weight on the detector.
-
-    Of `place` row_of is not used.
-    """
-    room = scratch(place[3])
-    share_x, share_y, shape = room[2], room[3], place[4]
-    for v in range(place[0].shape[0]):
-        first_x, n_x, first_y, n_y = _image_of(place, v, share_x, share_y)
-        total = 0.0
-        for i in range(max(0, -first_x), min(n_x, shape[0] - first_x)):
-            for j in range(max(0, -first_y), min(n_y, shape[1] - first_y)):
-                weight = share_x[i] * share_y[j]
-                if weight > 0.0:
-                    hit[(first_x + i) * shape[1] + first_y + j] = True
-                    total += weight
-        cover[v] = total
+    """Mark the rows that the voxels hit; cover (n_voxels,) is their weight on the detector."""
+    room = room_for(place[3])
+    rows, weights, counts = room
+    for start in range(0, cover.size, AT_ONCE):
+        stop = min(start + AT_ONCE, cover.size)
+        fall(place, start, stop, room)
+        for v in range(stop - start):
+            total = 0.0
+            for c in range(counts[v]):
+                if weights[v, c] > np.float32(0.0):
+                    hit[rows[v, c]] = True
+                    total += weights[v, c]
+            cover[start + v] = total
 
 
 def where_it_falls(
@@ -218,5 +216,6 @@ def where_it_falls(
     """Which pixels (n_x * n_y) voxels hit, and the weight (n_voxels,) with which each is on the detector."""
     hit = np.zeros(shape[0] * shape[1], dtype=np.bool_)
     cover = np.zeros(xyz_um.shape[0], dtype=np.float32)
-    mark_pixels((xyz_um, matrix, shift, widths, shape, np.empty(0, dtype=np.int32)), hit, cover)
+    every = np.arange(hit.size, dtype=np.int32)
+    mark_pixels((xyz_um, matrix, shift, widths, shape, every), hit, cover)
     return hit, cover
