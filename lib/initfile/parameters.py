@@ -247,7 +247,8 @@ class Parameters(SimulationKeys):
     cells: str = key(
         _RECONSTRUCTION,
         readers.choice("auto", "none"),
-        "auto: with method mlem, find the cells, parts of the grain that differ by a step of the orientation",
+        "auto: with method mlem, find the cells, parts of the grain that differ by a step of the orientation "
+        "(not in a quick look)",
         default="auto",
     )
     kernel: float = key(
@@ -300,9 +301,10 @@ class Parameters(SimulationKeys):
     )
     errors: str = key(
         _RECONSTRUCTION,
-        readers.choice("selftest", "halves", "both", "none"),
-        "of mlem: from frames simulated from the result, from halves of the omegas, or both",
-        default="selftest",
+        readers.choice("auto", "selftest", "halves", "both", "none"),
+        "of mlem: from frames simulated from the result, from halves of the omegas, or both; auto: selftest "
+        "(none in a quick look)",
+        default="auto",
     )
     omega_sign: int = key(
         _RECONSTRUCTION, readers.integer, "1, or -1 where the motor turns left-handed", default=1
@@ -338,6 +340,12 @@ class Parameters(SimulationKeys):
         n_voxels = [min(pair) for pair in zip(self.grain_steps, widest, strict=True)]
         shrunk = min(1.0, (_QUICK_VOXELS / math.prod(n_voxels)) ** (1 / 3))
         return tuple(math.ceil(shrunk * n) for n in n_voxels)
+
+    @property
+    def errors_by(self) -> str:
+        """Where the stated errors come from: the key errors, with what auto means."""
+        usual = "none" if self.quality == "quick" else "selftest"
+        return usual if self.errors == "auto" else self.errors
 
     @property
     def voxel_um(self) -> Array:

@@ -150,7 +150,7 @@ class Work:
 
     def from_half(self, model: Model, exchange: Exchange) -> Array | None:
         """Readings of a reconstruction from every second omega, if the key `errors` asks. Collective."""
-        if self.setting.params.errors not in ("halves", "both"):
+        if self.setting.params.errors_by not in ("halves", "both"):
             return None
         return self._again(replace(model, views=model.views[::2]), exchange, range(0, len(model.views), 2))
 
@@ -183,7 +183,7 @@ class Work:
 
         found is the result on rank 0, and so is the answer; if the key `errors` asks.
         """
-        if self.setting.params.errors not in ("selftest", "both"):
+        if self.setting.params.errors_by not in ("selftest", "both"):
             return None
         measurement, projector = self.setting.measurement, self.setting.projector
         fields = [None] * 3 if found is None else found.columns()

@@ -41,14 +41,14 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
     """
     measurement, projector = setting.measurement, setting.projector
     rock, roll = given = _given(setting)
-    like = _known(setting)
+    like, quick = _known(setting), setting.params.quality == "quick"
     if rock is not None and roll is not None:
         return Found(replace(like, rocking=rock, rolling=roll))
     for n_tilts in (_TILTS_ACROSS, 0):
         scan = coarse.load(measurement, dark, comm, _N_OMEGA, _PIXELS_ACROSS, n_tilts, everywhere=True)
         xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
         search = Search(Trial(measurement, scan, xyz_um, scan.views(projector.views)), given, like, comm)
-        found = search.first()
+        found = search.first(roughly=quick)
         narrow = found.resolution.narrow < _PERHAPS_NARROW * search.trial.usual_step_deg
         summed = max(scan.tilt_steps)
         if summed == 1:
@@ -56,7 +56,8 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
         if not narrow:
             found = _with_the_rest(setting, search, found, 1)
             return Found(_of_one(found.resolution, measurement, summed), found.sure)
-    if found.sure and narrow and measurement.scan_type.unknown[1]:  # too narrow for a grid of steps
+    too_narrow = found.sure and narrow and bool(measurement.scan_type.unknown[1])  # for a grid of steps
+    if too_narrow and not quick:
         return _with_the_rest(setting, search, search.again(found), REFINEMENT)
     return _with_the_rest(setting, search, found, 1)
 

@@ -78,8 +78,8 @@ class Search:
         self.known: dict[tuple[int, Resolution], float] = {}
         self.price = 0.0  # of a width that is broader by a factor of e
 
-    def first(self) -> Found:
-        """The search from the usual widths and broader ones. Collective."""
+    def first(self, *, roughly: bool = False) -> Found:
+        """The search from the usual widths and broader ones, roughly or as well as can be. Collective."""
         usual = np.log([USUAL_STEPS[i] for i in self.free] * self.steps)
         starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
         *deviances, far = self.deviances([self._widths(start) for start in starts], 1)
@@ -87,7 +87,8 @@ class Search:
         if gain * self.trial.scan.n_counts < _SURE:
             return Found(self._widths(usual), sure=False)
         self.price = _BROAD * gain
-        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, _FACTORS)
+        factors = _FACTORS[:1] if roughly else _FACTORS
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, factors)
         return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
 
     def again(self, found: Found) -> Found:

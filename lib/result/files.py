@@ -105,10 +105,13 @@ def result_files(setting: Setting, *, report: bool) -> list[str]:
 
 
 def has_cells(setting: Setting) -> bool:
-    """Whether cells are looked for: it takes a map of two tilts and their errors, which only mlem states."""
+    """Whether cells are looked for: it takes a map of two tilts and their errors, which only mlem states.
+
+    A quick look is too coarse for them.
+    """
     kind, params = setting.measurement.scan_type, setting.params
     told_apart = params.method == "mlem" and bool(kind.unknown[1]) and not kind.of_strain
-    return params.cells == "auto" and told_apart
+    return params.cells == "auto" and params.quality != "quick" and told_apart
 
 
 def with_cells(setting: Setting, result: Result) -> Result:
