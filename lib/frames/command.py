@@ -179,6 +179,20 @@ def of_parameters(parameters: Mapping[str, str]) -> Command | None:
     return Command("fscan_parameters", tuple(levels), continuous=True, zigzag=zigzag)
 
 
+def moving_of(title: str, parameters: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The motors that move while a frame is taken, by fscan_parameters, else by the title.
+
+    None where neither is a command that is understood.
+
+    >>> moving_of("fscan2d chi -0.5 0.08 26 diffry 7.12 0.06 37 0.5 0.5004", {})
+    ('diffry',)
+    >>> moving_of("ascan mu 0 1 10 0.1", {})
+    ()
+    """
+    command = of_parameters(parameters) or of_title(title)
+    return None if command is None else command.moving
+
+
 @dataclass(frozen=True)
 class Outline:
     """What a command says at least: its first word, the motors that it names, their steps (None: not said).

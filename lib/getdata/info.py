@@ -41,6 +41,7 @@ def describe(
         "bin": params.bin,
         "setup": setup.name,
         "motors": {"tilt1": setup.tilt1, "tilt2": setup.tilt2, "omega": setup.omega},
+        "moving": plan.moving,
         "scan": setup.scan(*plan.grid.shape[:2]),
         "roles": setup.roles,
         "motors_found_as": roles.explanation,

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import Recon3DError
 from ..frames import edf
-from ..frames.command import Command, of_title
+from ..frames.catalog import Entry
+from ..frames.command import Command, moving_of, of_title
 from ..frames.pixels import FrameInfo
 from .motor_table import Values, moves
-from .motors import ROLES, USUAL, RoleOptions, Roles
+from .motors import ROLES, USUAL, RoleOptions, Roles, Setup
 from .notes import Notes
 from .strays import far_values
 from .table import read_positions
@@ -76,6 +77,20 @@ def with_command(
                 f"command{scans}, in the order of the files"
             )
     return moved, warnings
+
+
+def moving_roles(frames: Sequence[FrameInfo], entries: Sequence[Entry], setup: Setup) -> list[str] | None:
+    """Which of the ROLES have motors that move while a frame is taken; None where the files do not say.
+
+    entries are those of HDF5 files, which have to agree; of EDF files the first frame's header counts.
+    """
+    said = {moving_of(entry.title, entry.parameters) for entry in entries}
+    if frames and not frames[0].dataset:
+        said = {moving_of(edf.scan_command(frames[0].path), {})}
+    if len(said) != 1 or (moving := said.pop()) is None:
+        return None
+    motors = {role: getattr(setup, role) for role in ROLES}
+    return [role for role, motor in motors.items() if any(f"{motor}_".startswith(f"{m}_") for m in moving)]
 
 
 def _planned(command: Command | None, motor: str, n_frames: int, at_start: float) -> Values | None:

@@ -29,6 +29,7 @@ from .optics import optics_of
 from .parameters import FROM_THE_SCAN, GetdataParameters
 from .places import (
     Problem,
+    moving_roles,
     other_regions,
     unknown_places,
     with_command,
@@ -47,7 +48,8 @@ class Plan:
     """What rank 0 decided: the frames, where each goes, and the background frames.
 
     cells are the measured positions, numbers on the grid in C order, ascending; frames_of_cell has the
-    numbers of their frames, those that --duplicates chose.
+    numbers of their frames, those that --duplicates chose. moving are the roles of motors that move while a
+    frame is taken, None where the files do not say.
     """
 
     frames: list[FrameInfo]
@@ -62,6 +64,7 @@ class Plan:
     warnings: list[str]
     optics: dict[str, Any] | None = None
     entries: list[EntryUse] = field(default_factory=list)
+    moving: list[str] | None = None
 
     @property
     def omega_of_cell(self) -> NDArray[np.int64]:
@@ -190,8 +193,21 @@ def _decide(params: GetdataParameters, data: Scanned, background: Scanned | None
     warnings += data.notes.warnings(roles.setup.motors)
     warnings += _warnings(data.frames + frames, problems, cells.size, int(np.prod(grid.shape)))
     warnings += cut_off_warnings(data.cut | (background.cut if background else {}))
+    used = [data.chosen[i].entry for i in np.unique(data.entry_of_frame)] if data.chosen else []
     return Plan(
-        data.frames, frames, roles, grid, roi, cells, chosen, factors, problems, warnings, optics, entries
+        data.frames,
+        frames,
+        roles,
+        grid,
+        roi,
+        cells,
+        chosen,
+        factors,
+        problems,
+        warnings,
+        optics,
+        entries,
+        moving_roles(data.frames, used, roles.setup),
     )
 
 

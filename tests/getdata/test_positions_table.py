@@ -227,6 +227,7 @@ def test_zap_lines_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFix
     middles = -0.1 + 0.04 * (np.arange(42) % 7 + 0.5)
     Taken(frames, middles, 0.5 * (line % 2), 10.0 * (line // 2)).check(tmp_path / "out")
     assert "those of the scan command of each 7 files" in capsys.readouterr().err
+    assert info(tmp_path / "out")["moving"] == ["tilt1"]
 
 
 @pytest.mark.parametrize(

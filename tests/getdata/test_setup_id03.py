@@ -14,7 +14,9 @@ from tests.getdata.bliss_scans import Taken, failure, info, pixels, run, write
 from tests.getdata.motor_scans import gamma_scan, scan_of
 
 
-def id03(path: Path, omegas: Sequence[float], gammas: Sequence[float], omega_motor: str = "omega") -> Taken:
+def id03(
+    path: Path, omegas: Sequence[float], gammas: Sequence[float], omega_motor: str = "omega", **more: str
+) -> Taken:
     """One entry of mu for each omega and gamma, which phi and chi make; the fixed motors as numbers."""
     mu = 0.02 * np.arange(3)
     entries, places = [], []
@@ -30,6 +32,7 @@ def id03(path: Path, omegas: Sequence[float], gammas: Sequence[float], omega_mot
                     "instrument/positioners/chi": 2.0 + gamma * np.sin(w) / np.cos(np.radians(2.0)),
                     f"instrument/positioners/{omega_motor}": omega,
                     "instrument/positioners/diffry": 7.0,
+                    **more,
                 }
             )
             places += [(m, gamma, omega) for m in mu]
@@ -55,6 +58,29 @@ def test_at_omegas_where_one_of_phi_and_chi_stands_still(tmp_path: Path) -> None
     taken = id03(tmp_path / "scan.h5", [0.0, 180.0], [-0.1, 0.0, 0.1])
     assert run(tmp_path / "scan.h5", tmp_path / "out", roles=()) == 0
     taken.check(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("title", "moving"),
+    [
+        ("fscan mu 0 0.02 3 0.1 0.1004", ["tilt1"]),
+        ("ascan mu 0 0.04 2 0.1", []),
+        ("", None),
+        ("all of it", None),
+    ],
+)
+def test_what_moves_while_a_frame_is_taken(tmp_path: Path, title: str, moving: list[str] | None) -> None:
+    id03(tmp_path / "scan.h5", np.arange(0, 180, 30.0), [-0.1, 0.0, 0.1], title=title)
+    assert run(tmp_path / "scan.h5", tmp_path / "out", roles=()) == 0
+    assert info(tmp_path / "out")["moving"] == moving
+
+
+def test_fscan_parameters_count_more_than_the_title(tmp_path: Path) -> None:
+    given = {"motor": "mu", "start_pos": "0", "step_size": "0.02", "npoints": "3", "scan_name": "fscan"}
+    more = {f"instrument/fscan_parameters/{key}": value for key, value in given.items()}
+    id03(tmp_path / "scan.h5", np.arange(0, 180, 30.0), [-0.1, 0.0, 0.1], title="all of it", **more)
+    assert run(tmp_path / "scan.h5", tmp_path / "out", roles=()) == 0
+    assert info(tmp_path / "out")["moving"] == ["tilt1"]
 
 
 def test_mu_alone_is_a_rocking_scan(tmp_path: Path) -> None:
