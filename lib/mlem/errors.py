@@ -7,7 +7,7 @@ too. Means of absolute differences, which a few voxels at a boundary between two
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,16 @@ _NORMAL = math.sqrt(math.pi / 2.0)  # standard deviation over mean absolute devi
 
 def local_error(difference: Array, mask: Mask) -> Array:
     """Standard deviation (n_inside,) that differences (n_inside,) of the voxels of a mask tell."""
-    box = box_of(mask)
-    inside = mask[box]
-    known = np.isfinite(difference)
-    total = _averaged(as_field(np.where(known, np.abs(difference), 0.0), inside), inside)
+    return _NORMAL * _local_mean(np.abs(difference), mask)
+
+
+def _local_mean(values: Array, mask: Mask) -> Array:
+    """Mean in the cube around each voxel of a mask, of values (n_inside,) that are finite."""
+    inside = mask[box_of(mask)]
+    known = np.isfinite(values)
+    total = _averaged(as_field(np.where(known, values, 0.0), inside), inside)
     share = _averaged(as_field(known.astype(np.float64), inside), inside)
-    return np.asarray(_NORMAL * total / np.maximum(share, 1.0 / (2 * REACH**3)))
+    return np.asarray(total / np.maximum(share, 1.0 / (2 * REACH**3)))
 
 
 def _averaged(field: Array, inside: Mask) -> Array:
@@ -68,6 +72,18 @@ class Grain:
     def full(self) -> float:
         """The density of a voxel that is wholly inside."""
         return full_density(self.density)
+
+    def less_bias(self, tested: Difference) -> Grain:
+        """With the tilts less what the self-test has turned all voxels of a cube by, as far as it has.
+
+        Their mean difference, if they all have its sign; none, if it is half of what they differ by or less.
+        """
+        biases = []
+        for difference in tested.tilts.T:
+            mean, size = (_local_mean(values, self.mask) for values in (difference, np.abs(difference)))
+            alike = 2.0 * np.abs(mean) / np.maximum(size, np.finfo(np.float64).tiny) - 1.0
+            biases.append(mean * np.maximum(alike, 0.0))
+        return replace(self, tilts=self.tilts - np.stack(biases, axis=1))
 
     def columns(self) -> list[Array]:
         """Density, alike everywhere inside and zero outside, and both tilts, as fields (n_x, n_y, n_z)."""

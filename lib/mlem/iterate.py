@@ -41,7 +41,7 @@ from .expectation import Exchange, Model, View
 from .halves import MapResolution
 from .lean import Lean
 from .maps import Maps, n_padded
-from .outcome import Outcome, finish
+from .outcome import Outcome, finish, self_test_holds
 from .overlaps import RankExchange
 from .readings import gather as gather_readings
 from .readings import read as readings_of
@@ -122,8 +122,14 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         factors / factors.mean(),
     )
     errors = Errors.of(grain, tested, half)
-    fields = finish(measurement, grain, found[2], errors, outcome) | {"completeness": complete}
     fine = MapResolution.of(grain, tested, half, projector.voxel_um)
+    if (
+        tested is not None
+        and measurement.scan_type.name == "mosaicity"
+        and self_test_holds(measurement, resolution)
+    ):
+        grain = grain.less_bias(tested)
+    fields = finish(measurement, grain, found[2], errors, outcome) | {"completeness": complete}
     facts = outcome.facts() | errors.facts() | ({} if fine is None else fine.facts())
     return Result(fields, grain.mask, facts)
 

@@ -61,6 +61,19 @@ def test_noise_follows_from_pixel_and_omega_and_is_a_smooth_function_of_light():
     assert (other != one).mean() > 0.9
 
 
+def test_what_the_self_test_turns_alike_is_taken_off():
+    """All of it where all turn alike, little of what scatters; unknown differences count for none."""
+    mask = np.ones((12, 12, 12), dtype=bool)
+    alike, chance = np.full(mask.sum(), 0.02), np.random.default_rng(0).normal(0.0, 0.02, mask.sum())
+    alike[5] = np.nan
+    grain = Grain.of(mask.astype(float), mask, np.zeros((mask.sum(), 2)), smooth=False)
+    better = grain.less_bias(Difference(np.stack([alike, chance], axis=1), np.zeros(mask.shape), 0.0))
+    np.testing.assert_allclose(better.tilts[:, 0], -0.02, rtol=1e-6)
+    assert np.abs(better.tilts[:, 1]).max() < 0.01
+    nothing = Difference(np.full((mask.sum(), 2), np.nan), np.zeros(mask.shape), 0.0)
+    np.testing.assert_array_equal(grain.less_bias(nothing).tilts, grain.tilts)
+
+
 def test_local_error_is_the_width_of_the_differences_around_a_voxel():
     rng, mask = np.random.default_rng(1), ball()
     sigma = np.where(np.arange(24) < 12, 0.01, 0.03)[:, None, None] * np.ones(mask.shape)
