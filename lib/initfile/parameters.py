@@ -137,7 +137,7 @@ class Parameters(SimulationKeys):
     rock_box: str = key(
         _MICROSCOPE,
         readers.choice("auto", "true", "false", "mu"),
-        "true: tilt1 moves by a step while a frame is taken (mu: mu does); auto: as the data say",
+        "true: tilt1 moves by a step while a frame is taken (mu: mu does); auto: as files or data say",
         default="auto",
     )
     roll_slope: tuple[float, float] | None = key(

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from ..physics.tilts import Resolution
 from ..projection.views import um_per_px
-from .search import Search, lowest
+from .search import FINER, REFINEMENT, Search, lowest
 
 Array = NDArray[np.float64]
 
 _LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
-_CLEARLY = 0.2  # of what one wider by a factor of e may cost, that a moving motor must gain; where none moves
-# it gains up to 0.04 of that
+_CLEARLY = 0.08  # of what one wider by a factor of e may cost, that a moving motor must gain
 _SURE = 30.0  # log likelihood that tails, or a field which leans, must gain
 _SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
@@ -52,19 +51,25 @@ def _with_share(found: Resolution, share: float) -> Resolution:
     return replace(found, rocking=found.rocking * narrower, rolling=found.rolling * narrower, tails=share)
 
 
-def with_sweep(search: Search, found: Resolution, refinement: int) -> Resolution:
+def with_sweep(search: Search, found: Resolution) -> Resolution:
     """The resolution with the motor's way, if that explains the scan better: a step of tilt1, or of mu.
 
-    Below omega the two are one. Collective.
+    Below omega the two are one. A Gaussian of a step and more hides the way that it is moved by, which then
+    is not looked for; nor where a Gaussian that spreads with it as the one found is much worse. Collective.
     """
     kind, step = search.trial.measurement.scan_type, search.trial.steps_deg[0]
-    best, before = found, search.deviances([found], refinement)[0]
+    left = found.without_sweep_of(step, _LEAST_LEFT)
+    if left > step:
+        return found
+    best, least = found, _CLEARLY * search.price
+    before = search.deviances([found], FINER)[0]
     for by_mu in (False, True) if kind.tilt_frame == "sample" else (False,):
-        like = replace(found, swept=step, by_mu=by_mu)
-        narrower = replace(like, rocking=found.without_sweep_of(step, _LEAST_LEFT))
-        swept = search.around(narrower, refinement)
-        now = search.deviances([swept], refinement)[0]
-        if before - now > _CLEARLY * search.price:
+        swept = replace(found, rocking=left, swept=step, by_mu=by_mu)
+        if search.deviances([swept], FINER)[0] > before + least:
+            continue
+        swept = search.around(swept, REFINEMENT)
+        now = search.deviances([swept], FINER)[0]
+        if before - now > least:
             best, before = swept, now
     return best
 

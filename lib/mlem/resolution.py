@@ -22,7 +22,7 @@ from ..scan.setting import Setting
 from . import coarse
 from .acceptance import with_slope, with_sweep, with_tails
 from .coarse import Trial
-from .search import REFINEMENT, Found, Search
+from .search import FINER, REFINEMENT, Found, Search
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,6 @@ _PIXELS_ACROSS = 32  # of the trial, at most
 _TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
 _NARROW, _PERHAPS_NARROW = 1.1, 1.25  # steps of the scan; the first search finds narrow widths too broad
 _SHAPED = 0.8  # steps; a narrower resolution tells too little of its shape
-_FINER = 3  # orientations per step of the scan, along each tilt, where the resolution is narrow
 
 
 def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Found:
@@ -64,27 +63,34 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
 
 def _known(setting: Setting) -> Resolution:
     """Tails, a motor that moves, a field that leans as the init file has them; without widths."""
-    params, kind = setting.params, setting.measurement.scan_type
-    moves = params.rock_box in ("true", "mu") and not kind.of_strain
-    moves = moves and setting.measurement.scanned_shape[0] > 1
-    swept = setting.measurement.steps_deg[0] if moves else 0.0
-    by_mu, slope = params.rock_box == "mu", params.roll_slope or (0.0, 0.0)
-    return Resolution(0.0, 0.0, swept, by_mu, slope, tails=params.tails or 0.0)
+    params, measurement, moves = setting.params, setting.measurement, _moves(setting)
+    swept = 0.0
+    if moves in ("true", "mu") and not measurement.scan_type.of_strain and measurement.scanned_shape[0] > 1:
+        swept = measurement.steps_deg[0]
+    slope = params.roll_slope or (0.0, 0.0)
+    return Resolution(0.0, 0.0, swept, moves == "mu", slope, tails=params.tails or 0.0)
+
+
+def _moves(setting: Setting) -> str:
+    """The key rock_box: where it is `auto`, as the files of the scan say, if they do."""
+    stated = setting.measurement.scan.info.get("moving")
+    if setting.params.rock_box != "auto" or stated is None:
+        return setting.params.rock_box
+    return "true" if "tilt1" in stated else "false"
 
 
 def _with_the_rest(setting: Setting, search: Search, found: Found, refinement: int) -> Found:
     """With tails, a motor that moves, a field that leans as the scan has them, where `auto`. Collective."""
-    params, what = setting.params, found.resolution
-    broad = found.resolution.narrow > _SHAPED * setting.measurement.usual_step_deg
-    mosaicity = setting.measurement.scan_type.name == "mosaicity"
-    if not (mosaicity and broad and found.sure) or params.quality == "quick":
+    params, what, measurement = setting.params, found.resolution, setting.measurement
+    if not (measurement.scan_type.name == "mosaicity" and found.sure) or params.quality == "quick":
         return found
-    if params.tails is None and len(search.free) == 2:
+    broad = what.narrow > _SHAPED * measurement.usual_step_deg
+    if broad and params.tails is None and len(search.free) == 2:
         what = with_tails(search, what, refinement)
-    scanned = setting.measurement.scanned_shape[0] > 1
-    if params.rock_box == "auto" and scanned and max(search.trial.scan.tilt_steps) == 1 and 0 in search.free:
-        what = with_sweep(search, what, refinement)
-    if params.roll_slope is None:
+    scanned = measurement.scanned_shape[0] > 1
+    if _moves(setting) == "auto" and scanned and max(search.trial.scan.tilt_steps) == 1 and 0 in search.free:
+        what = with_sweep(search, what)
+    if broad and params.roll_slope is None:
         what = with_slope(search, what, refinement)
     return found._replace(resolution=what)
 
@@ -105,7 +111,7 @@ def refinement_for(measurement: Measurement, resolution: Resolution) -> int:
     can tell so many apart.
     """
     finer = is_narrow(measurement, resolution) and measurement.scan_type.sees_around(resolution)
-    return _FINER if finer else REFINEMENT
+    return FINER if finer else REFINEMENT
 
 
 def is_narrow(measurement: Measurement, resolution: Resolution) -> bool:

@@ -15,20 +15,23 @@ from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import collect_everywhere
-from ..physics.tilts import USUAL_STEPS, Resolution
+from ..physics.tilts import BLUR_STEPS, USUAL_STEPS, Resolution
 from . import coarse
 from .coarse import Trial
 
 Array = NDArray[np.float64]
 
-_ITERATIONS, _SUBSETS = 4, 8  # of a trial; with fewer it has not got far, and narrow widths seem to fit
 _TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
 _FAR = 8.0  # times these: surely too broad
 _FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25,)  # between the trials, coarse and fine
 _MOVES = 6  # of the middle of the trials, at most
 _FEWEST_JUDGES = 3  # omegas that are left out
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
-_BLUR_STEPS = {1: 0.8, REFINEMENT: 0.68}  # with which a trial finds the true widths, by refinement
+FINER = 3  # where the resolution is narrow
+_SUBSETS = 8
+_ITERATIONS = {1: 4, REFINEMENT: 4, FINER: 10}  # of a trial; with fewer narrow widths seem to fit, and the
+# place within a step, of which sharp edges tell, is not found yet
+_BLUR_STEPS = {1: 0.8, REFINEMENT: 0.68, FINER: BLUR_STEPS}  # with which a trial finds the true widths
 _BROAD = 8e-3  # of what too broad a width costs: what one broader by a factor of e may
 _SURE = 10.0  # log likelihood that widths must gain over those that are too broad
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
@@ -48,13 +51,13 @@ def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
     On a finer grid narrow widths would explain the noise as well: every third omega is then left out of
     the reconstruction, and it is these that it must explain.
     """
-    blur = _BLUR_STEPS[refinement] * trial.usual_step_deg
+    blur, iterations = _BLUR_STEPS[refinement] * trial.usual_step_deg, _ITERATIONS[refinement]
     model, grid = trial.model(resolution.sharpened(blur), refinement)
     judges = [view for k, view in enumerate(model.views) if k % 3 == 1]
     if refinement == 1 or len(judges) < _FEWEST_JUDGES:
-        return model.deviance(coarse.maximise(model, grid, _ITERATIONS, _SUBSETS))
+        return model.deviance(coarse.maximise(model, grid, iterations, _SUBSETS))
     others = [view for k, view in enumerate(model.views) if k % 3 != 1]
-    maps = coarse.maximise(replace(model, views=others), grid, _ITERATIONS, _SUBSETS)
+    maps = coarse.maximise(replace(model, views=others), grid, iterations, _SUBSETS)
     return replace(model, views=judges).deviance(maps)
 
 
@@ -117,17 +120,24 @@ class Search:
         for factor in factors:
             for _ in range(_MOVES):
                 points = np.clip(middle + np.log(factor) * directions, self.least, self.most)
-                tried = [self._widths(point) for point in points]
-                values = np.array(self.deviances(tried, refinement)) - self.price * points.sum(axis=1)
+                values = self._costs(points, refinement)
                 best = points[np.argmin(values)]
                 if np.array_equal(best, middle):
                     break
                 middle = best
             at_bound = bool(((middle <= self.least) | (middle >= self.most)).any())
             between = np.clip(middle + np.log(factor) * lowest(directions, values), self.least, self.most)
-            value = self.deviances([self._widths(between)], refinement)[0] - self.price * between.sum()
+            value = self._costs(between[None], refinement)[0]
             middle = between if value < values.min() else middle  # a ridge is no parabola
         return middle, at_bound
+
+    def _costs(self, points: Array, refinement: int) -> Array:
+        """Deviances of logarithms of the widths (n, n_free), less what breadth gains. Collective.
+
+        Nothing, where a motor moves: the edges of its way tell narrow widths from the grain's own spread.
+        """
+        values = np.array(self.deviances([self._widths(point) for point in points], refinement))
+        return values if self.like.swept else values - self.price * points.sum(axis=1)
 
     def deviances(self, tried: list[Resolution], refinement: int) -> list[float]:
         """`_deviance` of some resolutions. Collective."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from lib.initfile.parse import parse, read_initfile
 from lib.mlem import expectation, iterate
 from lib.mlem.lean import UPRIGHT, Lean
 from lib.mlem.maps import Maps, padded
+from lib.mlem.resolution import find_resolution
 from lib.parallel.communicator import SerialComm
 from lib.physics.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
 from lib.projection.footprint import ONE_PIXEL
@@ -130,6 +132,28 @@ def test_tails_are_found(tmp_path, tails):
         assert 0.05 < facts["resolution_tails"] < 0.4
     else:
         assert facts["resolution_tails"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("key", "moving", "steps"),
+    [
+        ("auto", ["tilt1"], 1.0),
+        ("auto", ["omega"], 0.0),
+        ("auto", [], 0.0),
+        ("false", ["tilt1"], 0.0),
+        ("true", [], 1.0),
+        ("true", None, 1.0),
+        ("auto", None, 0.0),
+    ],
+)
+def test_a_motor_moves_as_the_files_say_unless_the_key_does(tmp_path, key, moving, steps):
+    case = phantoms.make(n_omega=3, n_tilts=3)
+    init = case.write(tmp_path, method="mlem", rock_box=key, rock_width=0.04, roll_width=0.08)
+    if moving is not None:
+        (tmp_path / "getdata.json").write_text(json.dumps({"moving": moving}))
+    whole = setting.prepare(read_initfile(init)[0])
+    found, sure = find_resolution(whole, None, None, SerialComm())
+    assert (found.swept, sure) == (pytest.approx(steps * phantoms.STEP), True)
 
 
 def test_the_keys():
