@@ -77,12 +77,15 @@ class Grain:
         """With the tilts less what the self-test has turned all voxels of a cube by, as far as it has.
 
         Their mean difference, if they all have its sign; none, if it is half of what they differ by or less.
+        And none where it is no more than that in the whole of the grain: then walls between cells, or noise,
+        make the difference, and what is alike of it by chance would be moved.
         """
         biases = []
         for difference in tested.tilts.T:
             mean, size = (_local_mean(values, self.mask) for values in (difference, np.abs(difference)))
-            alike = 2.0 * np.abs(mean) / np.maximum(size, np.finfo(np.float64).tiny) - 1.0
-            biases.append(mean * np.maximum(alike, 0.0))
+            size = np.maximum(size, np.finfo(np.float64).tiny)
+            in_whole = np.clip(4.0 * np.abs(mean).sum() / size.sum() - 2.0, 0.0, 1.0)
+            biases.append(in_whole * mean * np.maximum(2.0 * np.abs(mean) / size - 1.0, 0.0))
         return replace(self, tilts=self.tilts - np.stack(biases, axis=1))
 
     def columns(self) -> list[Array]:

@@ -123,11 +123,8 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     )
     errors = Errors.of(grain, tested, half)
     fine = MapResolution.of(grain, tested, half, projector.voxel_um)
-    if (
-        tested is not None
-        and measurement.scan_type.name == "mosaicity"
-        and self_test_holds(measurement, resolution)
-    ):
+    holds = measurement.scan_type.name == "mosaicity" and self_test_holds(measurement, resolution)
+    if tested is not None and holds:
         grain = grain.less_bias(tested)
     fields = finish(measurement, grain, found[2], errors, outcome) | {"completeness": complete}
     facts = outcome.facts() | errors.facts() | ({} if fine is None else fine.facts())

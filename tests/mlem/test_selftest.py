@@ -70,6 +70,10 @@ def test_what_the_self_test_turns_alike_is_taken_off():
     better = grain.less_bias(Difference(np.stack([alike, chance], axis=1), np.zeros(mask.shape), 0.0))
     np.testing.assert_allclose(better.tilts[:, 0], -0.02, rtol=1e-6)
     assert np.abs(better.tilts[:, 1]).max() < 0.01
+    walls = np.where(np.arange(mask.size) % 2, 0.02, -0.02)  # alike in few places of many
+    walls[: mask.size // 4] = 0.02
+    kept = grain.less_bias(Difference(np.stack([walls, walls], axis=1), np.zeros(mask.shape), 0.0))
+    np.testing.assert_array_equal(kept.tilts, grain.tilts)
     nothing = Difference(np.full((mask.sum(), 2), np.nan), np.zeros(mask.shape), 0.0)
     np.testing.assert_array_equal(grain.less_bias(nothing).tilts, grain.tilts)
 
