@@ -1,15 +1,20 @@
 """Cells found in grains of many cells and in bent ones: python -m benchmarks.cells.
 
 Scans of made-up grains, sampled by points (formulas of tests/phantoms.py): 7 x 7 tilts of 0.05 deg, 60
-omegas, 200 counts, 88 x 88 pixels, 56^3 voxels; from the array through mlem to cells. Grains of forty cells
-(Voronoi, with gradients inside), and bent grains without any.
+omegas, 88 x 88 pixels, 56^3 voxels; from the array through mlem to cells. Grains of cells (Voronoi, with
+gradients inside), and bent grains without any.
+    [--keep FOLDER] for the results, whose cells are looked for anew
+    [name ...] how those begin that are wanted
 """
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +22,7 @@ from scipy.spatial import cKDTree
 
 from benchmarks.common import table
 from benchmarks.point_scan import Field, centres, make
-from lib import reconstruct
+from lib import load, reconstruct
 from lib.result.labels import cell_field
 from tests import phantoms
 
@@ -64,37 +69,71 @@ def adjusted_rand_index(a: np.ndarray, b: np.ndarray) -> float:
     return 1.0 if most == by_chance else float((pairs - by_chance) / (most - by_chance))
 
 
-GRAINS: dict[str, tuple[tuple[Field, Field], str]] = {
-    "forty cells, tilts above omega": (voronoi(40), "sample"),
-    "forty cells, tilts in the lab": (voronoi(40), "lab"),
-    "others": (voronoi(40, seed=1), "sample"),
-    "others, bent more": (voronoi(40, seed=2, spread=0.09, gradient=0.007), "lab"),
-    "eight cells": (voronoi(8, seed=6, spread=0.08, gradient=0.01), "sample"),
-    "bent evenly": (bent("evenly"), "sample"),
-    "bent like a bow": (bent("bow"), "lab"),
-    "bent in waves": (bent("waves"), "sample"),
+@dataclass(frozen=True)
+class Grain:
+    """Labels and orientations of points, the set-up, and the counts in the brightest pixels."""
+
+    crystal: tuple[Field, Field]
+    frame: str = "sample"
+    counts: float = 200.0
+
+
+GRAINS: dict[str, Grain] = {
+    "forty cells, tilts above omega": Grain(voronoi(40)),
+    "forty cells, tilts in the lab": Grain(voronoi(40), "lab"),
+    "forty cells, 40 counts": Grain(voronoi(40), counts=40.0),
+    "forty cells, 1000 counts": Grain(voronoi(40), counts=1000.0),
+    "forty cells, 5000 counts": Grain(voronoi(40), counts=5000.0),
+    "others": Grain(voronoi(40, seed=1)),
+    "others, bent more": Grain(voronoi(40, seed=2, spread=0.09, gradient=0.007), "lab"),
+    "flat ones": Grain(voronoi(40, seed=3, gradient=0.0)),
+    "flat ones, tilts in the lab": Grain(voronoi(40, seed=4, gradient=0.0), "lab"),
+    "twenty cells": Grain(voronoi(20, seed=5)),
+    "eight cells, bent": Grain(voronoi(8, seed=6, spread=0.08, gradient=0.01)),
+    "twelve cells, bent strongly": Grain(voronoi(12, seed=7, spread=0.08, gradient=0.015)),
+    "bent evenly": Grain(bent("evenly")),
+    "bent evenly, 1000 counts": Grain(bent("evenly"), counts=1000.0),
+    "bent like a bow": Grain(bent("bow"), "lab"),
+    "bent like a bow, 5000 counts": Grain(bent("bow"), "lab", 5000.0),
+    "bent in waves": Grain(bent("waves")),
+    "bent in waves, 5000 counts": Grain(bent("waves"), counts=5000.0),
 }
 
 
 def row(name: str, folder: Path) -> list[str]:
-    """One grain."""
-    (label, crystal), frame = GRAINS[name]
-    grain = reconstruct(str(make(folder, crystal, frame)))
+    """One grain; its result is kept in the folder."""
+    label, crystal = GRAINS[name].crystal
+    kept = folder / (re.sub(r"\W+", "_", name) + ".vtkhdf")
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as scan:
+            made = make(Path(scan), crystal, GRAINS[name].frame, counts=GRAINS[name].counts)
+            reconstruct(str(made)).save(kept)
+    grain = load(kept)
     places = centres(len(grain.mask))
     inside = phantoms.inside(places)
     true = np.where(inside, label(places) + 1, 0)
     both = inside & grain.mask
     started = time.process_time()
-    cell_field(grain.fields, grain.mask, "mlem")
+    cell = cell_field(grain.fields, grain.mask, "mlem")["cell"]
     seconds = time.process_time() - started
-    index = adjusted_rand_index(true[both], grain.cell[both])
-    return [name, str(np.unique(true[both]).size), str(grain.cell.max()), f"{index:.3f}", f"{seconds:.2f}"]
+    index = adjusted_rand_index(true[both], cell[both])
+    return [name, str(np.unique(true[both]).size), str(cell.max()), f"{index:.3f}", f"{seconds:.2f}"]
 
 
 def main(arguments: list[str]) -> str:
     """The table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[""])
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args(arguments)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = [row(name, Path(folder)) for name in GRAINS]
+        keep = options.keep or Path(folder)
+        keep.mkdir(parents=True, exist_ok=True)
+        for name in GRAINS:
+            if name.startswith(tuple(options.names)):
+                rows.append(row(name, keep))
+                print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     return table(["grain", "cells", "found", "adjusted Rand index", "CPU s"], rows)
 
 

@@ -12,7 +12,7 @@ from .steps import Labels, Mask, Numbers, faces
 Array = NDArray[np.float64]
 
 _NEAR = 1.2  # voxels, standard deviation of the weights with which the inside of a region counts
-_REACH = 5  # voxels from its inside
+_REACH = 3  # voxels from its core, where it meets another; further on something else was in between
 _LEAST = 1e-7  # weight of what is too far away
 
 

@@ -12,7 +12,8 @@ from .steps import Labels, Mask, numbers, steps
 
 Array = NDArray[np.float64]
 
-_ROUNDS = 8  # at most; three or four do
+_ROUNDS = 10  # at most; five or six do
+_GENTLE = 4  # rounds, in which the limit of a step that is no wall grows to the full one
 _BEST_QUARTER = 0.25  # of the errors of a region: those beside a wall are the wall's own
 
 
@@ -23,7 +24,9 @@ def find_cells(tilt1: Array, tilt2: Array, errors: Array | None, mask: Mask) -> 
     is known but what the field tells of itself. mask is the grain; a voxel without orientation is in no
     cell. The grain falls into basins of smoothness; of these the neighbours that no step separates are
     merged, and walls are drawn where the orientation changes sides; with what is then known of the cells,
-    both are done again until no more merge.
+    both are done again until no more merge. What was merged stays so: a piece at a wall that seems to belong
+    to both sides would join them. So the first rounds merge only what is surest, and larger regions, whose
+    walls tell more, judge the rest.
     """
     known = mask & np.isfinite(tilt1) & np.isfinite(tilt2)
     if errors is not None:
@@ -39,9 +42,10 @@ def find_cells(tilt1: Array, tilt2: Array, errors: Array | None, mask: Mask) -> 
         found = steps(tilts, number, labels, trusted=done > 0)
         noise = _usual(found.inner)
         stated = np.full(n, noise) if errors is None else _best(errors[known], labels)
-        merged = merge(walls(n, found), np.bincount(labels), stated, noise)[labels]
+        share = min((done + 1) / _GENTLE, 1.0)
+        merged = merge(walls(n, found), np.bincount(labels), stated, noise, share)[labels]
         labels = settle(merged, tilts, number)
-        if done and labels.max() + 1 == n:
+        if share == 1.0 and labels.max() + 1 == n:
             break
     result[known] = _by_size(labels)
     return result

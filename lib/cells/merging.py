@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 _LIMIT = 4.0  # standard errors of the noise: there are many walls
 _SHARED = 0.8  # stated errors: neighbours have some of theirs in common
 _BENT = 0.33  # of the bend beside a wall, which a bend may differ by from the one that slopes tell
+_DRAWN = 1.0  # of the noise of a face: a border that noise drew has a step, however long it is
 _ALIKE = 9.0  # neighbouring faces whose noise is one: the map is smooth over about three voxels
 _NECK = 0.75  # of a face of the smaller region, taken as a cube: what touches less is not joined by it
 
@@ -35,24 +36,30 @@ class Walls(NamedTuple):
 
 
 def walls(n_regions: int, steps: Steps) -> Walls:
-    """The walls between regions that are numbered from 0."""
+    """The walls between regions that are numbered from 0.
+
+    What counts are faces that are sure, as if all of a wall were like these; where they are too few, all do.
+    """
     a, b = steps.first.astype(np.int64), steps.second.astype(np.int64)
     sign = np.where(a < b, 1.0, -1.0)
     keys = np.minimum(a, b) * n_regions + np.maximum(a, b)
     key, where = np.unique(keys, return_inverse=True)
+    n_faces = np.bincount(where, minlength=key.size).astype(np.float64)
+    n_sure = np.bincount(where, steps.sure, key.size)
+    told = (n_sure >= _ALIKE)[where]
+    weight = np.where(told, steps.sure * (n_faces / np.maximum(n_sure, 1.0))[where], 1.0) * sign
 
     def sums(values: Array) -> Array:
-        return np.stack([np.bincount(where, sign * column, key.size) for column in values.T], axis=1)
+        return np.stack([np.bincount(where, weight * column, key.size) for column in values.T], axis=1)
 
-    n_faces = np.bincount(where, minlength=key.size).astype(np.float64)
     return Walls(key // n_regions, key % n_regions, n_faces, sums(steps.step), sums(steps.bend))
 
 
-def merge(found: Walls, sizes: NDArray[np.int64], errors: Array, noise: float) -> Labels:
+def merge(found: Walls, sizes: NDArray[np.int64], errors: Array, noise: float, share: float) -> Labels:
     """New labels (n_regions,) from 0, after those walls went that are none, the surest ones first.
 
     sizes (n_regions,) are the voxels of the regions, errors (n_regions,) their stated errors; noise is that
-    of the step of one face.
+    of the step of one face. A step up to this share of what noise, errors and bend explain is no wall.
     """
     parent, size, variance = np.arange(sizes.size), sizes.tolist(), (errors**2).tolist()
     around: list[dict[int, list[float]]] = [{} for _ in size]  # sums of a step from the smaller number on
@@ -65,8 +72,8 @@ def merge(found: Walls, sizes: NDArray[np.int64], errors: Array, noise: float) -
             return
         step, bend = math.hypot(sums[1], sums[2]) / n, math.hypot(sums[3], sums[4]) / n
         shared = _SHARED * math.sqrt(variance[a] + variance[b])
-        error = math.hypot(_LIMIT * noise / math.sqrt(1.0 + n / _ALIKE), shared)
-        if step <= math.hypot(error, _BENT * bend):
+        error = math.hypot(_LIMIT * noise / math.sqrt(1.0 + n / _ALIKE), _DRAWN * noise, shared)
+        if step <= share * math.hypot(error, _BENT * bend):
             heapq.heappush(heap, (step + error, a, b, n))
 
     for a, b, n, step, bend in zip(*(values.tolist() for values in found), strict=True):

@@ -15,7 +15,7 @@ def found_in(tilts: np.ndarray, mask: np.ndarray, noise: float, *, stated: bool 
     return find_cells(field[..., 0], field[..., 1], errors, mask)
 
 
-@pytest.mark.parametrize("noise", (0.03, 0.05))
+@pytest.mark.parametrize("noise", (0.01, 0.03, 0.05))
 @pytest.mark.parametrize("n_cells", (5, 20))
 def test_cells_are_found(n_cells, noise):
     labels, tilts = grains.voronoi(n_cells, 40, seed=n_cells)
@@ -23,6 +23,16 @@ def test_cells_are_found(n_cells, noise):
     found = found_in(tilts, mask, noise)
     assert abs(found.max() - n_cells) <= 0.1 * n_cells
     assert grains.rand_index(labels[mask], found[mask]) > 0.92
+
+
+@pytest.mark.parametrize("noise", (0.01, 0.05))
+def test_small_cells_do_not_run_together(noise):
+    """Nine voxels across, so that pieces at a wall are as large as many a cell."""
+    labels, tilts = grains.voronoi(60, 44, seed=60)
+    mask = labels > 0
+    found = found_in(tilts, mask, noise)
+    assert abs(found.max() - 60) <= 6
+    assert grains.rand_index(labels[mask], found[mask]) > 0.9
 
 
 @pytest.mark.parametrize("stated", (True, False))
