@@ -131,6 +131,7 @@
     const data = [trace(outside, soft), trace(inside, flat), { ...rim, hoverinfo: "skip" }];
     await window.Plotly.react(view, data, layout(), {
       displaylogo: false,
+      plotGlPixelRatio: window.devicePixelRatio || 1, // twice as fine by itself, on any screen
       responsive: true,
       scrollZoom: true,
       modeBarButtons: [["toImage", "orbitRotation", "pan3d", "zoom3d", "resetCameraDefault3d"]],
@@ -260,21 +261,30 @@
     return Boolean(canvas.getContext("webgl") ?? canvas.getContext("experimental-webgl"));
   }
 
-  async function load() {
+  // The script of plotly, which the browser compiles beside what else is done.
+  async function library() {
     const script = document.createElement("script");
-    script.textContent = new TextDecoder().decode(await unpack(document.getElementById("plotly").textContent));
+    const ran = new Promise((done, failed) => Object.assign(script, { onload: done, onerror: failed }));
+    const bytes = await unpack(document.getElementById("plotly").textContent);
+    script.src = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
     document.head.append(script);
+    await ran;
+    URL.revokeObjectURL(script.src);
+  }
+
+  async function voxels() {
     number = count(new Uint8Array(await unpack(scene.mask)));
     const points = new Float32Array(await unpack(scene.points));
     const corners = new Uint32Array(await unpack(scene.corners));
     const owner = new Uint32Array(await unpack(scene.owner));
     cut = cutter({ n, start, pitch, number, points, corners, owner });
     for (const i of scene.told) scene.fields[i].values = await numbersOf(scene.fields[i]);
+    await prepare(scene.paints[0]);
   }
 
   async function begin() {
     if (!canDraw() || !window.DecompressionStream) return;
-    await load();
+    await Promise.all([library(), voxels()]);
     document.body.classList.add("turning");
     scene.paints.forEach((chosen, i) => {
       const button = document.createElement("button");

@@ -131,8 +131,11 @@ def _key(paint: Paint) -> str:
     if paint.draw_key is None:
         return ""
     plane = len(paint.fields) > 1
-    figure = Figure(figsize=(2.6, 2.5) if plane else (2.6, 0.7))
-    paint.draw_key(figure.add_axes((0.25, 0.19, 0.71, 0.69) if plane else (0.07, 0.65, 0.86, 0.25)))
+    figure = Figure(figsize=(2.6, 2.5) if plane else (2.6, 0.7), layout="constrained")
+    axes = figure.subplots()
+    paint.draw_key(axes)
+    if plane:
+        axes.locator_params(axis="x", nbins=4)
     return picture_url(figure)
 
 
