@@ -104,7 +104,7 @@
       zeroline: false,
       showspikes: false,
     });
-    const far = view.clientWidth < view.clientHeight ? 1.25 : 1.07;
+    const far = view.clientWidth < view.clientHeight ? 1.42 : 1.07;
     return {
       margin: { l: 0, r: 0, t: 0, b: 0 },
       paper_bgcolor: "white",
