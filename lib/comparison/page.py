@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from ..page import viewer
 from ..page.pictures import Body
 from ..page.skeleton import facts_list, page, picture_section, warnings_section
+from ..page.table import Column, table
 from ..result.fields import FieldView, OrientationView
 from .compare import Comparison
+from .matching import KINDS
 
 Array = NDArray[np.float64]
 View = FieldView | OrientationView
@@ -142,21 +143,16 @@ def _top(values: Array) -> float:
 
 def _table(rows: NDArray[Any]) -> str:
     """The matched cells, the largest overlaps first."""
-    names = rows.dtype.names or ()
-    order = np.argsort(-np.nan_to_num(rows["overlap_um3"]), kind="stable")[:_MOST_ROWS]
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_shown(value)}</td>' for value in row)}</tr>" for row in rows[order].tolist()
-    )
+    some = rows[np.argsort(-np.nan_to_num(rows["overlap_um3"]), kind="stable")[:_MOST_ROWS]]
+    columns = [Column("kind", "", some["kind"].tolist(), [KINDS.index(kind) for kind in some["kind"]])]
+    for name in (rows.dtype.names or ())[1:]:
+        columns.append(Column(name, "", [_shown(value) for value in some[name].tolist()], some[name]))
     left = f" The first {_MOST_ROWS} of {len(rows)} rows." if len(rows) > _MOST_ROWS else ""
     return (
         '<section class="long"><h2>Cells</h2><p>Which is which, by the volume they share, as in '
-        f'comparison.csv; columns: docs/compare.md.{left}</p><div style="overflow-x: auto"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
+        f"comparison.csv; columns: docs/compare.md.{left}</p>{table(columns)}</section>"
     )
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.4g}"
-    return escape(str(value)) if value != 0 else ""
+def _shown(value: float) -> str:
+    return "" if np.isnan(value) or value == 0 else f"{value:.4g}"

@@ -214,7 +214,7 @@ def test_the_command(files, capsys):
     np.testing.assert_array_equal(grain.cell_second, expected.cell)
     np.testing.assert_allclose(grain.common_rotation_deg, expected.common_deg)
     page = (folder / "comparison.html").read_text()
-    assert page.count("<h2>Change</h2>") == 1 and "viewer" in page and "<td>pair</td>" in page
+    assert page.count("<h2>Change</h2>") == 1 and "viewer" in page and ">pair</td>" in page
     assert not list(folder.glob(".*"))
 
 
