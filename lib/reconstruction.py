@@ -134,10 +134,14 @@ def solve(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
 
     A measurement that holds two scans gives the orientation from the first and the strain from the second.
     """
+    results = [METHODS[setting.params.method](part, comm, quiet=quiet) for part in setting.parts()]
+    with together(comm):  # the others wait for the cells asleep
+        return _put_together(setting, results) if comm.rank == 0 else NOTHING
+
+
+def _put_together(setting: Setting, results: list[Result]) -> Result:
+    """The result of the scans of a measurement, with what is derived from it."""
     params = setting.params
-    results = [METHODS[params.method](part, comm, quiet=quiet) for part in setting.parts()]
-    if comm.rank != 0:
-        return NOTHING
     theta_rad, parts = params.geometry().theta_rad, setting.measurement.parts()
     fields, mask, facts = results[0]
     for measurement, (more, other, its_facts) in zip(parts[1:], results[1:], strict=True):
