@@ -285,6 +285,7 @@
   async function begin() {
     if (!canDraw() || !window.DecompressionStream) return;
     await Promise.all([library(), voxels()]);
+    await new Promise((done) => setTimeout(done)); // the page may answer in between
     document.body.classList.add("turning");
     scene.paints.forEach((chosen, i) => {
       const button = document.createElement("button");
