@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cells.boundaries import table_of_boundaries
 from ..errors import Recon3DError
 from ..initfile.parse import read_initfile
 from ..parallel.claim import claimed
@@ -20,12 +19,9 @@ from .polydata import write_surface
 
 def write_beside(grain: volume.Volume, paths: Mapping[str, Path]) -> None:
     """Write what CELL_FILES names (not atomic: give temporary paths by name and rename)."""
-    found = grain.surface()
-    cells = grain.cells
-    boundaries = table_of_boundaries(found, cells)
-    write_table(paths["cells.csv"], cells)
-    write_table(paths["boundaries.csv"], boundaries)
-    write_surface(paths["boundaries.vtp"], found, boundaries)
+    write_table(paths["cells.csv"], grain.cells)
+    write_table(paths["boundaries.csv"], grain.boundaries)
+    write_surface(paths["boundaries.vtp"], grain.surface(), grain.boundaries)
 
 
 def run(source: Path) -> list[str]:

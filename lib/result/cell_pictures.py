@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..cells.boundaries import table_of_boundaries
 from ..cells.fits import Chi, LogNormal
-from ..cells.surfaces import surface
 from ..page.pictures import BLUE, WIDTH
-from ..scan.setting import Setting
 from . import labels
 from .pictures import RED
 
@@ -24,17 +19,6 @@ Array = NDArray[np.float64]
 
 _FEW = 3  # values, which no curve is drawn through
 _CURVE = 200
-
-
-def distributions(
-    setting: Setting, fields: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]
-) -> tuple[str, Callable[[], Figure]]:
-    """What the picture shows, in words, and how to draw it."""
-    params = setting.params
-    cells = labels.table(fields, mask, setting.projector.volume.axes_um, params.voxel_um, params.method)
-    corner = np.array(params.grain_pos) - np.array(params.grain_dim) / 2
-    boundaries = table_of_boundaries(surface(fields["cell"], corner, params.voxel_um), cells)
-    return words(cells, boundaries), partial(draw, cells, boundaries)
 
 
 def words(cells: NDArray[Any], boundaries: NDArray[Any]) -> str:

@@ -77,7 +77,8 @@ def write(
                 from . import report as page
 
                 shown = result._replace(fields=dict(grain.fields))
-                page.write(temporary["report.html"], setting, shown, checks, lines, crew)
+                tables = (grain.cells, grain.boundaries) if has_cells(setting) else None
+                page.write(temporary["report.html"], setting, shown, checks, lines, tables, crew)
             for name in names:
                 temporary[name].replace(folder / name)
             for name in set(RESULT_FILES) - set(names):  # of another result

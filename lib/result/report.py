@@ -10,7 +10,7 @@ from functools import partial
 from html import escape
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ from ..scan.gather import Result
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting
 from ..version import __version__
-from . import cell_pictures, labels, largest_cells, limits, pictures, scene
+from . import cell_pictures, largest_cells, limits, pictures, scene
 from .fields import fields_to_show
 from .projection_pictures import draw_images, draw_omegas
 
@@ -62,9 +62,13 @@ def write(
     result: Result,
     checks: Checks,
     lines: Mapping[str, str],
+    tables: tuple[NDArray[Any], NDArray[Any]] | None = None,
     crew: Crew = ALONE,
 ) -> None:
-    """Write the page (not atomic: give a temporary name and rename). lines sum the result up."""
+    """Write the page (not atomic: give a temporary name and rename).
+
+    lines sum the result up; tables are those of cells and of their boundaries, where these were looked for.
+    """
     params, (fields, mask, facts) = setting.params, result
     sections: Sections = [
         warnings_section(checks.warnings(setting, result), nothing="Nothing suspicious was found."),
@@ -72,7 +76,7 @@ def write(
         "<section><h2>Result</h2><p>As recon3d.py prints it; the time is that before the files were "
         f"written.</p>{facts_list(lines)}</section>",
         *_volume(setting, fields, mask),
-        *_largest_cells(setting, fields, mask),
+        *_cells(tables),
         *_comparison(checks.comparison),
         *(
             _orientations(setting.measurement, fields, mask)
@@ -80,9 +84,6 @@ def write(
             else []
         ),
     ]
-    if "cell" in fields:
-        text, draw = cell_pictures.distributions(setting, fields, mask)
-        sections.append(_picture("Cells", text, draw))
     if "misfit" in facts:
         sections.append(
             _picture(
@@ -205,12 +206,14 @@ def _in_3d(body: Body, shown: scene.Views, fields: scene.Fields) -> Sections:
     ]
 
 
-def _largest_cells(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> list[str]:
-    """The table of the largest cells, where cells were looked for."""
-    if "cell" not in fields:
+def _cells(tables: tuple[NDArray[Any], NDArray[Any]] | None) -> Sections:
+    """The cells, where they were looked for and found: how they are distributed, and the largest ones."""
+    if tables is None or not tables[0].size:
         return []
-    params, axes_um = setting.params, setting.projector.volume.axes_um
-    return [largest_cells.section(labels.table(fields, mask, axes_um, params.voxel_um, params.method))]
+    return [
+        _picture("Cells", cell_pictures.words(*tables), partial(cell_pictures.draw, *tables)),
+        largest_cells.section(tables[0]),
+    ]
 
 
 def _dark_level(measurement: Measurement) -> Sections:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,14 +112,14 @@ class Volume:
         """The orientation as colour, (n_x, n_y, n_z, 3)."""
         return orientation_rgb(self.fields["tilt1"], self.fields["tilt2"], *self._colour_range())
 
-    @property
+    @cached_property
     def cells(self) -> NDArray[Any]:
         """What is to be said of each cell, a structured array: see `lib.cells.table.table_of_cells`."""
         if "cell" not in self.fields:
             raise AttributeError(_NO_CELLS)
         return labels.table(self.fields, self.mask, self.axes_um, self.spacing_um, self.parameters.method)
 
-    @property
+    @cached_property
     def boundaries(self) -> NDArray[Any]:
         """What is to be said of each wall between two cells: see `lib.cells.boundaries`."""
         return table_of_boundaries(self.surface(), self.cells)
@@ -143,6 +144,10 @@ class Volume:
         """The smooth surface of all cells in um: see `lib.cells.surfaces`."""
         if "cell" not in self.fields:
             raise AttributeError(_NO_CELLS)
+        return self._surface
+
+    @cached_property
+    def _surface(self) -> Surface:
         return cell_surface(self.fields["cell"], self.origin_um, self.spacing_um)
 
     def plot_slice(
