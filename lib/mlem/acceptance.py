@@ -28,12 +28,15 @@ _MOVES = 6
 
 
 def with_tails(search: Search, found: Resolution, refinement: int) -> Resolution:
-    """The resolution with the share of a Lorentzian that explains the scan best. Collective."""
-    before = search.deviances([found], refinement)[0]
+    """The resolution with the share of a Lorentzian that explains the scan best. Collective.
+
+    Orientations a step apart would look like a resolution without tails.
+    """
+    before = search.deviances([found], REFINEMENT)[0]
     shares, values = [0.0], [before]
     for share in _SHARES:
         shares.append(share)
-        values.append(search.deviances([_with_share(found, share)], refinement)[0])
+        values.append(search.deviances([_with_share(found, share)], REFINEMENT)[0])
         if values[-1] > values[-2]:
             break
     if len(shares) == 2:  # the least share is too much already
@@ -41,7 +44,7 @@ def with_tails(search: Search, found: Resolution, refinement: int) -> Resolution
     a, b, _ = np.polyfit(shares[-3:], values[-3:], 2)
     share = float(np.clip(-b / (2.0 * a), 0.0, shares[-1])) if a > 0.0 else shares[-1]
     tailed = search.around(_with_share(found, round(share, 6)), refinement)
-    gained = (before - search.deviances([tailed], refinement)[0]) * search.trial.scan.n_counts
+    gained = (before - search.deviances([tailed], REFINEMENT)[0]) * search.n_counts(REFINEMENT)
     return tailed if gained > _SURE else found
 
 
@@ -101,7 +104,7 @@ def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution
         middle = best
     place = middle + lowest(around, values)
     place = place if leaning(place[None])[0] < values.min() else middle
-    gained = (leaning(np.zeros((1, 2)))[0] - leaning(place[None])[0]) * trial.scan.n_counts
+    gained = (leaning(np.zeros((1, 2)))[0] - leaning(place[None])[0]) * search.n_counts(refinement)
     if gained < _SURE or float(np.hypot(*place)) * _TRIED < _MATTERS:
         return found
     x, y = (place * unit).round(12).tolist()

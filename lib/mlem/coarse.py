@@ -5,6 +5,7 @@ Used to try what is not known: widths of the resolution, signs and flips of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -53,11 +54,11 @@ class CoarseScan:
     measured: list[NDArray[np.bool_]]
     dark: Dark
 
-    @property
-    def n_counts(self) -> float:
-        """Total of the counts above the dark level."""
-        total = sum(float(np.nansum(image, dtype=np.float64)) for image in self.images)
-        known = sum(int(np.isfinite(image).sum()) for image in self.images)
+    def n_counts(self, omegas: Sequence[int]) -> float:
+        """Total of the counts above the dark level at some of its omegas."""
+        images = [self.images[k] for k in omegas]
+        total = sum(float(np.nansum(image, dtype=np.float64)) for image in images)
+        known = sum(int(np.isfinite(image).sum()) for image in images)
         return max(total - known * self.dark.mean, 1.0)
 
     def views(self, views: Views) -> Views:

@@ -53,12 +53,17 @@ def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
     """
     blur, iterations = _BLUR_STEPS[refinement] * trial.usual_step_deg, _ITERATIONS[refinement]
     model, grid = trial.model(resolution.sharpened(blur), refinement)
-    judges = [view for k, view in enumerate(model.views) if k % 3 == 1]
-    if refinement == 1 or len(judges) < _FEWEST_JUDGES:
-        return model.deviance(coarse.maximise(model, grid, iterations, _SUBSETS))
-    others = [view for k, view in enumerate(model.views) if k % 3 != 1]
+    judges = _judges(len(model.views), refinement)
+    some = len(judges) < len(model.views)
+    others = [view for k, view in enumerate(model.views) if not some or k not in judges]
     maps = coarse.maximise(replace(model, views=others), grid, iterations, _SUBSETS)
-    return replace(model, views=judges).deviance(maps)
+    return replace(model, views=[model.views[k] for k in judges]).deviance(maps)
+
+
+def _judges(n_views: int, refinement: int) -> range:
+    """The views whose likelihood counts: all, or every third, which the reconstruction then leaves out."""
+    third = range(1, n_views, 3)
+    return range(n_views) if refinement == 1 or len(third) < _FEWEST_JUDGES else third
 
 
 class Search:
@@ -87,7 +92,7 @@ class Search:
         starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
         *deviances, far = self.deviances([self._widths(start) for start in starts], 1)
         gain = far - min(deviances)
-        if gain * self.trial.scan.n_counts < _SURE:
+        if gain * self.n_counts(1) < _SURE:
             return Found(self._widths(usual), sure=False)
         self.price = _BROAD * gain
         factors = _FACTORS[:1] if roughly else _FACTORS
@@ -138,6 +143,10 @@ class Search:
         """
         values = np.array(self.deviances([self._widths(point) for point in points], refinement))
         return values if self.like.swept else values - self.price * points.sum(axis=1)
+
+    def n_counts(self, refinement: int) -> float:
+        """How many counts a deviance is the mean of."""
+        return self.trial.scan.n_counts(_judges(len(self.trial.scan.images), refinement))
 
     def deviances(self, tried: list[Resolution], refinement: int) -> list[float]:
         """`_deviance` of some resolutions. Collective."""

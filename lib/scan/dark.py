@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Recon3DError
-from ..physics.dark import BARELY, DarkLevel, Estimate, Image, estimate, worth_a_look
+from ..physics.dark import BARELY, DarkLevel, Estimate, Image, estimate, noise_of, worth_a_look
+from ..physics.noise import Dark, dark_background, dark_sigma
 from .above import Frames
 from .store import ARRAY, Scan
 
@@ -49,7 +50,26 @@ def sample_frames(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
 
 def sample_values(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     """The pixels of `sample_frames`; flat, without them, if some are NaN."""
+    return _known_values(scan, sample_frames(scan, omega_index))
+
+
+def dark_values(scan: Scan, omega_index: NDArray[np.int64]) -> Dark:
+    """What the pixels without light hold, from some frames.
+
+    Where noise was cut at zero, its values alone do not tell it from faint light, but their neighbours do.
+    """
     frames = sample_frames(scan, omega_index)
+    values = _known_values(scan, frames)
+    level = scan.dark.over_subtracted if scan.dark else 0.0
+    sigma = scan.dark.sigma if scan.dark else 0.0
+    if not sigma:
+        sigma = dark_sigma(values)
+        if dark_background(values, sigma) > 0.0:
+            sigma = min(sigma, noise_of(filled(frames)) or sigma)
+    return Dark(level, dark_background(values, sigma), sigma**2)
+
+
+def _known_values(scan: Scan, frames: NDArray[Any]) -> NDArray[Any]:
     known = np.isfinite(frames)
     if not known.any():
         raise Recon3DError(scan.folder / ARRAY, "holds no numbers (NaN: nothing was measured)")

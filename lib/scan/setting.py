@@ -157,12 +157,7 @@ def find_dark(measurement: Measurement, comm: Comm) -> Dark:
     with together(comm):
         if comm.rank == 0:
             scan = measurement.scan.unbinned or measurement.scan
-            sample = dark.sample_values(scan, measurement.omega_index)
-            known = scan.dark
-            sigma = known.sigma if known and known.sigma else noise.dark_sigma(sample)
-            level = known.over_subtracted if known else 0.0
-            found = Dark(level, noise.dark_background(sample, sigma), sigma**2)
-            found = found.times(math.prod(measurement.scan.bins))
+            found = dark.dark_values(scan, measurement.omega_index).times(math.prod(measurement.scan.bins))
     result: Dark = comm.bcast(found)
     return result
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from lib.physics.dark import DarkLevel, estimate, worth_a_look
+from lib.physics.dark import DarkLevel, estimate, noise_of, worth_a_look
 
 SHAPE = (41, 35)  # not whole blocks
 
@@ -114,3 +114,18 @@ def test_what_is_taken_off_is_of_the_type_of_the_pixels() -> None:
     assert level.at(1, np.dtype(np.uint16)).tolist() == [[0, 4]]
     assert level.at(1, np.dtype(np.int16)).tolist() == [[-2, 4]]
     np.testing.assert_allclose(level.at(0, np.dtype(np.float32)), [[-3.0, 2.6]])
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("rounded", [True, False])
+def test_faint_light_is_not_taken_for_noise(cut, rounded):
+    """Smooth light of half the noise over most of the image, and bright light on a fifth of it."""
+    rng = np.random.default_rng(6)
+    x = np.linspace(-1.0, 1.0, 88)
+    light = 1.5 * np.exp(-(x[:, None] ** 2) / 0.3) * np.ones(88)
+    light[30:50, 20:] += 60.0
+    frames = light + rng.normal(0.0, 3.0, (40, 88, 88))
+    frames = np.rint(frames) if rounded else frames
+    found = noise_of(np.maximum(frames, 0.0) if cut else frames)
+    assert found == pytest.approx(3.0, rel=0.05)
+    assert noise_of(np.zeros((3, 20, 20))) == 0.0
