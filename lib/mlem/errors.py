@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, uniform_filter
+from scipy.ndimage import binary_dilation, binary_erosion, find_objects, uniform_filter
 from scipy.special import ndtr
 
-from .shape import as_field, full_density, grain_mask, half_density, surface_shift
+from .shape import HALO, as_field, full_density, fullness, grain_mask, half_density, surface_shift
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -88,10 +88,38 @@ class Grain:
             biases.append(in_whole * mean * np.maximum(2.0 * np.abs(mean) / size - 1.0, 0.0))
         return replace(self, tilts=self.tilts - np.stack(biases, axis=1))
 
+    def fullness(self) -> Array:
+        """How full the voxels (n_x, n_y, n_z) of the mask, and beside it, are."""
+        return np.where(binary_dilation(self.mask), fullness(self.density, self.full), 0.0)
+
+    def volume_error(self, tested: Difference) -> float:
+        """Relative error of the volume of the mask, from the self-test, whose grain is as full as this one.
+
+        And from where half of the density would be if it were that of some part of the inside, which should
+        be as dense as all of it.
+        """
+        n = max(int(self.mask.sum()), 1)
+        bias = (1.0 + tested.volume) * n / max(float(self.fullness().sum()), 1.0) - 1.0
+        core = binary_erosion(self.mask, iterations=HALO)
+        share = _averaged(core.astype(np.float64), core)
+        local = _averaged(np.where(core, self.density, 0.0), core) / share
+        uneven = float(np.sqrt(np.mean((local / self.full - 1.0) ** 2))) if local.size else 0.0
+        low, high = ((self.density > (1.0 + x) * half_density(self.density)).sum() for x in (-uneven, uneven))
+        return math.hypot(bias, 0.5 * float(low - high) / n)
+
     def columns(self) -> list[Array]:
-        """Density, alike everywhere inside and zero outside, and both tilts, as fields (n_x, n_y, n_z)."""
-        density = np.where(self.mask, self.full, 0.0)
-        return [density, *(as_field(values, self.mask) for values in self.tilts.T)]
+        """Density, alike everywhere inside and zero outside, and both tilts, as fields (n_x, n_y, n_z).
+
+        Voxels at the surface are full in part, and those beside the mask like their neighbours: a surface of
+        whole voxels would keep its place whatever is averaged over it.
+        """
+        density = self.full * self.fullness()
+        rim = (density > 0.0) & ~self.mask
+        share = uniform_filter(self.mask.astype(np.float64), 3, mode="constant")[rim]
+        fields = [as_field(values, self.mask) for values in self.tilts.T]
+        for field in fields:
+            field[rim] = uniform_filter(np.where(self.mask, field, 0.0), 3, mode="constant")[rim] / share
+        return [density, *fields]
 
     def less(self, density: Array, tilts: tuple[Array, Array], *, smooth: bool) -> Difference:
         """How far another reconstruction (fields n_x, n_y, n_z) is from this one."""
@@ -155,8 +183,9 @@ class Errors:
         )
         tilts[:, 0] = np.hypot(tilts[:, 0], 0.5 * np.abs(grain.moved))
         sure = sureness(grain.density, half_density(grain.density), differences[0].density)
-        volume = max(abs(found.volume) for found in differences)
-        return cls(tilts, sure, volume)
+        volumes = [] if tested is None else [grain.volume_error(tested)]
+        volumes += [] if half is None else [abs(half.volume)]
+        return cls(tilts, sure, max(volumes))
 
     def facts(self) -> dict[str, float]:
         """For the attributes of the result."""

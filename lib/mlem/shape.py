@@ -220,4 +220,13 @@ def full_density(density: NDArray[np.float64]) -> float:
     return float(np.median(sure))
 
 
+def fullness(density: NDArray[np.float64], full: float) -> NDArray[np.float64]:
+    """How full voxels are, 0 to 1, from the averaged density (any shape) and that of a full voxel.
+
+    Across a flat surface the average over neighbours falls with the slope of its kernel, widened by a voxel.
+    """
+    width = np.sqrt(2.0 * np.pi * (SMOOTHING_VOXELS**2 + 1.0 / 12.0))
+    return np.asarray(np.clip(_HALF + width * (density / max(full, 1e-30) - _HALF), 0.0, 1.0))
+
+
 SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
