@@ -217,6 +217,11 @@ def centres(n: int) -> np.ndarray:
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
 
 
+def volume_um3() -> float:
+    """Of the grain, as the points that make its images fill it."""
+    return SIZE_UM**3 * float(phantoms.inside(evenly(_N_POINTS)).mean())
+
+
 def half_full(n: int) -> np.ndarray:
     """The voxels of which at least half lies in the grain."""
     inside = np.zeros((n, n, n), dtype=np.int64)

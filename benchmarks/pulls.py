@@ -161,7 +161,7 @@ def fault_row(fault: scans.Fault, folder: Path) -> list[str]:
         for kind in ("", "_std")
     )
     facts = grain.attributes
-    off = (grain.mask.sum() - true.sum()) / true.sum()
+    off = grain.mask.sum() * (scans.SIZE_UM / _N) ** 3 / scans.volume_um3() - 1.0
     return [
         f"{2.0 * both.sum() / (grain.mask.sum() + true.sum()):.3f}",
         *judged(found - fault.crystal(scans.centres(_N)[both]), std, scans.STEP),

@@ -163,9 +163,8 @@ class Work:
         params = replace(self.setting.params, iterations=self.iterations)
         setting = replace(self.setting, measurement=measurement, params=params)
         part = PartOf(exchange, chosen)
-        maps, *_ = _iterate(
-            setting, model, self.voxels, self.resolution, self.refinement, part, self.comm, quiet=True
-        )
+        how = self.resolution, self.refinement, part, self.comm
+        maps, *_ = _iterate(setting, model, self.voxels, *how, quiet=True, noise_known=True)
         return self.read(maps)
 
     def apart(self, readings: Array | None, found: Grain | None, scale: float = 1.0) -> Difference | None:
@@ -312,12 +311,13 @@ def _iterate(
     exchange: Exchange,
     comm: Comm,
     quiet: bool,
+    noise_known: bool = False,
 ) -> tuple[Maps, list[float], Dark, Array]:
     """One iteration with the orientations of the scan, which leaves few per voxel; then on the finer grid.
 
     Returns the maps, the misfits of the latter, the noise, and the brightness of the omegas. What the rough
     maps leave shows enough of the noise to go on with; it is looked at again at the end, and the misfits are
-    those for what is found then.
+    those for what is found then; where it is not known from before.
     """
     measurement, iterations = setting.measurement, setting.params.iterations
     n_subsets = _n_subsets(setting, len(model.views))
@@ -334,7 +334,8 @@ def _iterate(
         maps = expectation.constant(start, grid.n_pairs, exchange)
         maps, _ = expectation.maximise(rough, maps, 1, n_subsets, exchange, advance)
         some = first[:: -(-len(first) // N_VIEWS)]
-        model = replace(model, dark=with_noise(rough, maps, some, setting.params.gain, exchange, comm))
+        if not noise_known:
+            model = replace(model, dark=with_noise(rough, maps, some, setting.params.gain, exchange, comm))
         with threadpool_limits(1):  # ranks that share cores must not spin on them
             maps = maps.refined(grid, finer, expectation.NOTHING)
         fine = _with_response(measurement, model, refinement, resolution)
@@ -343,6 +344,9 @@ def _iterate(
         maps, misfits = expectation.maximise(
             fine, maps, iterations, n_subsets, exchange, advance, watch, factors
         )
+        if noise_known:
+            progress.finish()
+            return maps, misfits, model.dark, factors
         noise = with_noise(fine, maps, some, setting.params.gain, exchange, comm)
         better = replace(fine, dark=noise)
         was, is_now = (each.chi_square(some, maps, factors, exchange) for each in (fine, better))
