@@ -66,7 +66,8 @@ def finish(
     inside = replace(inside, tilt1=grain.tilts[:, 0], tilt2=grain.tilts[:, 1])
     stated = errors.tilts
     if not self_test_holds(measurement, outcome.resolution) and np.isfinite(stated).any():
-        stated = _from_scatter(measurement, grain, inside, outcome.resolution)
+        scattered = _from_scatter(measurement, grain, inside, outcome.resolution)
+        stated = np.hypot(stated, scattered) if measurement.scan_type.of_strain else scattered
     found = {
         **_tilts(measurement, inside, stated),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
@@ -82,7 +83,8 @@ def self_test_holds(measurement: Measurement, resolution: Resolution) -> bool:
     """Whether what a self-test differs by is what the orientations are off by.
 
     Not in a scan of strain, nor where a narrow resolution looks along the same line at every omega: what the
-    data do not say at all the self-test does not miss.
+    data do not say at all the self-test does not miss. In a scan of strain that is the width of the
+    resolution, and with it how the positions of the grid pull; the rest it sees.
     """
     kind = measurement.scan_type
     if kind.of_strain:
@@ -96,7 +98,7 @@ def _from_scatter(measurement: Measurement, grain: Grain, inside: Readings, reso
     kind = measurement.scan_type
     pull = kind.pull(resolution, measurement.usual_step_deg)
     found = orientation_errors(inside, grain.mask, measurement.steps_deg, pull, one_for_two=kind.one_for_two)
-    return np.stack([np.hypot(found[0], 0.5 * np.abs(grain.moved)), found[1]], axis=1)
+    return np.stack(found, axis=1)
 
 
 def _tilts(measurement: Measurement, inside: Readings, errors: Array) -> dict[str, Array]:
