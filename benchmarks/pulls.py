@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ def bent(r: np.ndarray) -> np.ndarray:
     return np.stack([0.012 * y + 0.004 * x - 0.003 * z, 0.01 * x - 0.006 * z + 0.015 * np.sin(y)], axis=-1)
 
 
+Scan = tuple[list[str], Callable[[], phantoms.Case]]  # what it is, and how it is made
 CRYSTALS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "four subgrains": phantoms.four_subgrains,
     "two, one bent": phantoms.orientation,
@@ -55,12 +57,19 @@ def mosaicity(
     n: int = 40,
     steps: tuple[float, float] = (phantoms.ROCK / phantoms.STEP, phantoms.ROLL / phantoms.STEP),
     **more: str,
-) -> tuple[list[str], phantoms.Case]:
+) -> Scan:
     """7 x 7 tilts, 60 omegas; steps are the widths of the resolution in steps of the scan."""
     place = "".join(f", {value}" for value in more.values())
     widths = (steps[0] * phantoms.STEP, steps[1] * phantoms.STEP)
-    case = phantoms.make(
-        peak_counts=counts, n=n, n_tilts=7, n_omega=60, crystal=CRYSTALS[crystal], widths=widths, **more
+    case = partial(
+        phantoms.make,
+        peak_counts=counts,
+        n=n,
+        n_tilts=7,
+        n_omega=60,
+        crystal=CRYSTALS[crystal],
+        widths=widths,
+        **more,
     )
     return [
         f"mosaicity, {steps[0]:g} x {steps[1]:g}{place}",
@@ -78,15 +87,31 @@ def rocking(
     step: float = 0.035,
     turn: float = 360.0,
     mode: str = "horizontal",
-) -> tuple[list[str], phantoms.Case]:
+) -> Scan:
     """11 positions, 120 omegas."""
-    case = phantoms.make_line_scan(
-        "rocking", mode, counts, n, 11, 120, turn, step=step, crystal=CRYSTALS[crystal]
+    case = partial(
+        phantoms.make_line_scan,
+        "rocking",
+        mode,
+        counts,
+        n,
+        11,
+        120,
+        turn,
+        step=step,
+        crystal=CRYSTALS[crystal],
     )
     return [f"rocking, {turn:.0f} deg, {mode}", crystal, f"{counts:.0f}", str(n), f"{step}"], case
 
 
-SCANS: list[Callable[[], tuple[list[str], phantoms.Case]]] = [
+def strain(counts: float = 200.0, step: float = 0.0042, mode: str = "horizontal") -> Scan:
+    """13 positions of 2theta or more, 60 omegas; steps of 2theta."""
+    n_positions = max(13, 2 * round(0.015 / step) + 1)
+    case = partial(phantoms.make_line_scan, "strain", mode, counts, 40, n_positions, 60, step=step)
+    return [f"strain, {mode}", "gradient of strain", f"{counts:.0f}", "40", f"{step}"], case
+
+
+SCANS: list[Callable[[], Scan]] = [
     lambda: mosaicity("four subgrains", 40),
     lambda: mosaicity("four subgrains"),
     lambda: mosaicity("four subgrains", 1000),
@@ -119,6 +144,11 @@ SCANS: list[Callable[[], tuple[list[str], phantoms.Case]]] = [
     lambda: rocking("two, one bent"),
     lambda: rocking("bent"),
     lambda: rocking("one orientation"),
+    lambda: strain(40),
+    lambda: strain(),
+    lambda: strain(1000),
+    lambda: strain(step=0.0021),
+    lambda: strain(mode="vertical"),
 ]
 
 
@@ -135,15 +165,17 @@ def reconstructed(init: Path) -> tuple[Volume, float, int]:
 def judged(error: np.ndarray, std: np.ndarray, step: float) -> list[str]:
     """Median error in steps, widths of the errors, of what is stated, pulls and the share of them below 2.
 
-    error and std (n, 2) in degrees.
+    error and std (n, 2) in degrees; a tilt without a stated error does not count.
     """
+    known = np.isfinite(std).any(axis=0)
+    error, std = error[:, known], std[:, known]
     pull = np.abs(error / std)
     width, widths = 1.4826 * np.median(np.abs(error), axis=0) / step, 1.4826 * np.median(pull, axis=0)
     return [
         f"{np.median(np.linalg.norm(error, axis=1)) / step:.3f}",
-        f"{width[0]:.3f}, {width[1]:.3f}",
+        ", ".join(f"{v:.3f}" for v in width),
         ", ".join(f"{v:.3f}" for v in np.median(std, axis=0) / step),
-        f"{widths[0]:.2f}, {widths[1]:.2f}",
+        ", ".join(f"{v:.2f}" for v in widths),
         ", ".join(f"{v:.0%}" for v in np.mean(pull < 2, axis=0)),
     ]
 
@@ -207,7 +239,7 @@ def main(arguments: list[str] | None = None) -> str:
     for make in SCANS:
         words, case = make()
         if words[0].startswith(tuple(options.names)):
-            plain.append(words + case_row(case))
+            plain.append(words + case_row(case()))
             print(*plain[-1], sep=" | ", file=sys.stderr, flush=True)
     more = ["volume: error, stated", "misfit", "gain", "widths (steps)", "warnings", "CPU s"]
     return "\n\n".join(
