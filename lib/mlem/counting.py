@@ -112,13 +112,15 @@ def noise_of(blocks: Array, dark: Dark, gain: float | None = None) -> Dark:
     """Gain and variance from the sums (n_blocks, 6) of `add_differences`.
 
     Those of `dark` where they do not tell. Dark values that were cut at zero are taken for
-    the upper part of a noise about some level.
+    the upper part of a noise about some level, no wider than was known before.
     """
     variance = dark.variance
     unlit = blocks[blocks[:, 5] >= _FEWEST]
     if len(unlit) >= _FEWEST_BLOCKS:
         mean, spread = unlit[:, 3] / unlit[:, 5], unlit[:, 4] / unlit[:, 5] / _SQUARES
         variance = _middle(sigma_of(mean, spread) ** 2 if dark.floor else spread, unlit[:, 5])
+        if dark.floor:  # light that the model lacks, and rounding, add to what is left of the noise
+            variance = min(variance, dark.variance)
     lit = blocks[blocks[:, 2] >= _FEWEST]
     if gain is None and len(lit) >= _FEWEST_BLOCKS:
         gain = max(_middle((lit[:, 0] - _SQUARES * variance * lit[:, 2]) / lit[:, 1], lit[:, 1]), _LEAST_GAIN)
