@@ -67,7 +67,7 @@ def finish(
     stated = errors.tilts
     if not self_test_holds(measurement, outcome.resolution) and np.isfinite(stated).any():
         scattered = _from_scatter(measurement, grain, inside, outcome.resolution)
-        stated = np.hypot(stated, scattered) if measurement.scan_type.of_strain else scattered
+        stated = np.maximum(stated, scattered) if measurement.scan_type.of_strain else scattered
     found = {
         **_tilts(measurement, inside, stated),
         "peaks": 1.0 + (inside.second_peak > shape.SECOND_PEAK),
