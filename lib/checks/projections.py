@@ -282,7 +282,7 @@ class _Projector:
         NaN where a pixel is known at too few of them.
         """
         measured, image = self.setting.measurement.measured(k), (self.setting.totals or {}).get(k)
-        if image is None or bands.dtype.kind == "f":
+        if image is None or (bands.scan.unbinned or bands.scan).dtype.kind == "f":  # unknown ones count as 0
             found = bands.over_tilts(k, brightest=False)
             image = found.total
             if found.n_unknown is not None:

@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 _LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
 _CLEARLY = 0.08  # of what one wider by a factor of e may cost, that a moving motor must gain
+_ABOUT = (1.0, 1.25, 1.6)  # times a width, among which that lies that does best on the finest grid
 _SURE = 30.0  # log likelihood that tails, or a field which leans, must gain
 _SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
@@ -65,16 +66,21 @@ def with_sweep(search: Search, found: Resolution) -> Resolution:
     if left > step:
         return found
     best, least = found, _CLEARLY * search.price
-    before = search.deviances([found], FINER)[0]
+    before = _at_best(search, found)
     for by_mu in (False, True) if kind.tilt_frame == "sample" else (False,):
         swept = replace(found, rocking=left, swept=step, by_mu=by_mu)
-        if search.deviances([swept], FINER)[0] > before + least:
+        if _at_best(search, swept) > before + least:
             continue
         swept = search.around(swept, REFINEMENT)
-        now = search.deviances([swept], FINER)[0]
+        now = _at_best(search, swept)
         if before - now > least:
             best, before = swept, now
     return best
+
+
+def _at_best(search: Search, what: Resolution) -> float:
+    """The least deviance on the finest grid of orientations, of rocking widths about that of a resolution."""
+    return min(search.deviances([replace(what, rocking=f * what.rocking) for f in _ABOUT], FINER))
 
 
 def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution:

@@ -47,7 +47,7 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
         scan = coarse.load(measurement, dark, comm, _N_OMEGA, _PIXELS_ACROSS, n_tilts, everywhere=True)
         xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
         search = Search(Trial(measurement, scan, xyz_um, scan.views(projector.views)), given, like, comm)
-        found = search.first(roughly=quick)
+        found = search.first()
         narrow = found.resolution.narrow < _PERHAPS_NARROW * search.trial.usual_step_deg
         summed = max(scan.tilt_steps)
         if summed == 1:

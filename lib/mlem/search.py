@@ -86,8 +86,8 @@ class Search:
         self.known: dict[tuple[int, Resolution], float] = {}
         self.price = 0.0  # of a width that is broader by a factor of e
 
-    def first(self, *, roughly: bool = False) -> Found:
-        """The search from the usual widths and broader ones, roughly or as well as can be. Collective."""
+    def first(self) -> Found:
+        """The search from the usual widths and broader ones. Collective."""
         usual = np.log([USUAL_STEPS[i] for i in self.free] * self.steps)
         starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
         *deviances, far = self.deviances([self._widths(start) for start in starts], 1)
@@ -95,8 +95,7 @@ class Search:
         if gain * self.n_counts(1) < _SURE:
             return Found(self._widths(usual), sure=False)
         self.price = _BROAD * gain
-        factors = _FACTORS[:1] if roughly else _FACTORS
-        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, factors)
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, _FACTORS)
         return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
 
     def again(self, found: Found) -> Found:
