@@ -27,7 +27,6 @@ from ..parallel.partition import block, blocks_of_at_most
 from ..parallel.progress import Progress
 from ..projection import footprint
 from ..scan.bands import Bands
-from ..scan.binned import binned
 from ..scan.look import zingers
 from ..scan.setting import Setting, find_dark
 from .seen import Seen
@@ -281,13 +280,12 @@ class _Projector:
 
         NaN where a pixel is known at too few of them.
         """
-        measured, image = self.setting.measurement.measured(k), (self.setting.totals or {}).get(k)
-        if image is None or (bands.scan.unbinned or bands.scan).dtype.kind == "f":  # unknown ones count as 0
+        measured, image = self.setting.measurement.measured(k), self.setting.kept_total(k)
+        if image is None:
             found = bands.over_tilts(k, brightest=False)
             image = found.total
             if found.n_unknown is not None:
                 image[found.n_unknown > (1.0 - _KNOWN) * measured.sum()] = np.nan
-        image = image if image.shape == self.shape else binned(image, self.bins)
         image = image - np.float32(measured.sum() * self.dark.mean)
         image[zingers(image, float(measured.sum()) * self.dark.variance, self.dark.gain)] = np.nan
         return image

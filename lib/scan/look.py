@@ -15,7 +15,6 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.noise import Dark
 from .bands import Bands, Marks, filled_in
-from .binned import binned
 from .hull import Look
 from .setting import Setting
 from .spots import Spot, faintest, find_spots
@@ -63,9 +62,9 @@ def lit_sums(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
 
 def _total(setting: Setting, bands: Bands, k: int) -> tuple[Image, NDArray[np.int64] | None]:
     """The sum over the tilts, and at how many of them a pixel is unknown; see `bands.OverTilts`."""
-    kept, scan = (setting.totals or {}).get(k), bands.scan
-    if kept is not None and (scan.unbinned or scan).dtype.kind != "f":  # of which every value is known
-        return kept if kept.shape == scan.shape[3:] else binned(kept, scan.bins), None
+    kept = setting.kept_total(k)
+    if kept is not None:
+        return kept, None
     any_lit = setting.lit is not None and setting.params.method != "mlem"
     most, total, n_unknown = bands.over_tilts(k, brightest=any_lit)
     setting.keep_total(k, total)

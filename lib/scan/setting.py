@@ -30,7 +30,7 @@ from ..projection.projector import Projector
 from ..projection.views import Block, Views
 from . import dark, store
 from .alignment import Alignment
-from .binned import whole_bins
+from .binned import binned, whole_bins
 from .measurement import Measurement
 from .optics import differences
 from .store import Scan
@@ -88,6 +88,16 @@ class Setting:
         """Remember the image (n_x, n_y) of all tilts at the k-th omega in use, while there is room for it."""
         if self.totals is not None and (len(self.totals) + 1) * image.nbytes <= _TOTALS_BYTES:
             self.totals[k] = image
+
+    def kept_total(self, k: int) -> NDArray[np.float32] | None:
+        """What `keep_total` remembers of the k-th omega in use, in the bins of now.
+
+        None where that is nothing, or where pixels may be unknown, which count for nothing in it.
+        """
+        image, scan = (self.totals or {}).get(k), self.measurement.scan
+        if image is None or (scan.unbinned or scan).dtype.kind == "f":
+            return None
+        return image if image.shape == scan.shape[3:] else binned(image, scan.bins)
 
     @property
     def drift_px(self) -> Array:
