@@ -53,7 +53,7 @@ def largest_buffers(
         "overlaps._shared_rows": n_omega * max(bits + 1, 16),
         "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,
         "volume._fill": slab,
-        "reconstruction._run": max(5 * slab // 4, 2_000_000),  # what comes back, pictures too
-        "report._drawn": 2_000_000 + 64 * sum(n_voxels // n for n in voxels),  # figures with three slices
+        "reconstruction._run": max(5 * slab // 4, 4_000_000),  # what comes back, plotly with what turns, too
+        "report._together": 2_000_000 + 24 * min(n_voxels, 128**3),  # figures, what moves and turns
         "derived._by_layers": 8 * (derived._LAYERS + 2) * voxels[1] * voxels[2],
     }

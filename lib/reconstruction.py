@@ -91,6 +91,7 @@ def _run(
     printed: list[str] = []
     with together(comm):
         if claim is None:
+            files.load_writers(report=report)
             help_out(comm)
             return printed
         with Crew(comm) as crew:  # whatever fails on rank 0 from here on, the others wait to be let go

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
 
@@ -52,6 +51,8 @@ def chi(values: ArrayLike) -> Chi:
     The squares have a gamma distribution of shape k / 2, whose likelihood is greatest where the logarithm of
     the mean less the mean of the logarithm is ln(k / 2) - digamma(k / 2).
     """
+    from scipy.optimize import brentq  # here: it takes longer to load than all else that a start loads
+
     squares = _positive(values) ** 2
     if np.unique(squares).size < 2:
         return Chi(np.nan, np.nan)

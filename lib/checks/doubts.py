@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..mlem import coarse
 from ..mlem.coarse import CoarseScan
 from ..parallel.communicator import Comm
-from ..scan.setting import Setting, find_dark
+from ..scan.setting import Setting
 from .geometry import COARSE, Candidate, Verdict, equal, judge_all, present_candidate
 
 _N_OMEGA = 24  # of a trial, at most: fewer than recon3d-check takes
@@ -24,8 +24,8 @@ def load(setting: Setting, comm: Comm) -> CoarseScan | None:
     """What the trials look at, on every rank; None where the omegas are too few to judge. Collective."""
     if setting.measurement.n_omega < _LEAST_OMEGAS:
         return None
-    dark, size = find_dark(setting.measurement, comm), COARSE | {"n_omega": _N_OMEGA}
-    return coarse.load(setting.measurement, dark, comm, **size, everywhere=True)
+    size = COARSE | {"n_omega": _N_OMEGA}
+    return coarse.load(setting.measurement, setting.dark, comm, **size, everywhere=True)
 
 
 def try_others(

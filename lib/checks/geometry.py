@@ -33,7 +33,7 @@ from ..scan.align import fit_center
 from ..scan.box import seen_from_image
 from ..scan.look import Spots, look
 from ..scan.measurement import Measurement
-from ..scan.setting import Setting, find_dark, prepare, work_out
+from ..scan.setting import Setting, prepare, work_out
 from . import warmup
 
 Array = NDArray[np.float64]
@@ -111,9 +111,8 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
             compile_first(calls, quiet=quiet)
     setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
     hand_over(comm)
-    dark = find_dark(setting.measurement, comm)
-    spots, _ = look(setting, dark, comm, quiet=quiet)
-    scan = coarse.load(setting.measurement, dark, comm, **COARSE, everywhere=True)
+    spots, _ = look(setting, comm, quiet=quiet)
+    scan = coarse.load(setting.measurement, setting.dark, comm, **COARSE, everywhere=True)
     judged = judge_all(setting, candidates(setting.measurement), spots, scan, comm, quiet)
     ranked = sorted((v for verdict in judged for v in (verdict, mirrored(verdict))), key=lambda v: v.misfit)
     return report(ranked, present_candidate(setting))
@@ -169,7 +168,8 @@ def judge(setting: Setting, candidate: Candidate, spots: Spots | None, scan: Coa
 
     The centre is fitted to the spots; without them it stays, like the drift, that of the setting.
     """
-    own = work_out(candidate.of(setting.params), setting.measurement.scan, setting.threshold)
+    params, whole = candidate.of(setting.params), setting.measurement.scan
+    own = work_out(params, whole, setting.threshold, setting.dark_pixel)
     if spots is None:
         projector = own.projector.moved(setting.projector.center_px, setting.drift_px)
         own = replace(own, projector=projector, alignment=setting.alignment)

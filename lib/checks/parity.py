@@ -26,7 +26,7 @@ from ..parallel.partition import block
 from ..physics.noise import Dark
 from ..physics.tilts import resolution_directions
 from ..scan.bands import Bands
-from ..scan.setting import Setting, find_dark
+from ..scan.setting import Setting
 
 Array = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def judge(setting: Setting, comm: Comm, gain: float = 1.0) -> Parity | None:
     if not pairs or not angles:
         return None
     factor = -(-max(setting.measurement.scan.shape[3:]) // _MOST_PIXELS)
-    dark = find_dark(setting.measurement, comm).times(factor**2 * setting.measurement.n_summed)
+    dark = setting.dark.times(factor**2 * setting.measurement.n_summed)
     sums: list[Array] = []
     small = setting.measurement.scan.binned((factor, factor))
     with together(comm), Bands(small, setting.measurement.omega_index, unknown=np.nan) as bands:

@@ -28,7 +28,7 @@ from ..parallel.progress import Progress
 from ..projection import footprint
 from ..scan.bands import Bands
 from ..scan.look import zingers
-from ..scan.setting import Setting, find_dark
+from ..scan.setting import Setting
 from .seen import Seen
 
 Array = NDArray[np.float64]
@@ -225,7 +225,7 @@ class _Projector:
     ) -> None:
         self.setting, self.comm = setting.fitted_to_voxels(), comm
         measurement = self.setting.measurement
-        self.dark = replace(find_dark(measurement, comm), gain=float(facts.get("gain", 1.0)))
+        self.dark = replace(self.setting.dark, gain=float(facts.get("gain", 1.0)))
         self.bins, self.shape = self.setting.projector.bins, self.setting.projector.detector_shape
         self.widths_px = self.setting.projector.widths_px
         self.values = density.reshape(-1) if comm.rank == 0 else np.empty(0)
@@ -282,7 +282,7 @@ class _Projector:
         """
         measured, image = self.setting.measurement.measured(k), self.setting.kept_total(k)
         if image is None:
-            found = bands.over_tilts(k, brightest=False)
+            found = bands.over_tilts(k)
             image = found.total
             if found.n_unknown is not None:
                 image[found.n_unknown > (1.0 - _KNOWN) * measured.sum()] = np.nan

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..page import viewer
+from ..page import colour_keys, viewer
 from ..page.pictures import Body
 from ..page.skeleton import facts_list, page, picture_section, warnings_section
 from ..page.table import Column, table
@@ -35,7 +35,8 @@ def write(path: Path, found: Comparison, lines: Mapping[str, str]) -> None:
     sections = [
         warnings_section(found.doubts(), nothing="The two fit upon each other."),
         f"<section><h2>Result</h2><p>As recon3d-compare prints it.</p>{facts_list(lines)}</section>",
-        viewer.section(body, [view.painted(body) for view in views]),
+        colour_keys.section({view.title: view.key(body) for view in views}),
+        viewer.section(viewer.data(body, [view.painted(body) for view in views])),
         *(
             picture_section(view.title, f"{_MIDDLE} {view.text}", view.still(body), kind="still")
             for view in views

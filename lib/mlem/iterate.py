@@ -32,7 +32,7 @@ from ..scan.gather import NOTHING, Result, gather_completeness, gather_field, sc
 from ..scan.hull import Hull, find_hull
 from ..scan.look import lit_sums
 from ..scan.measurement import Measurement
-from ..scan.setting import Setting, find_dark
+from ..scan.setting import Setting
 from ..scan.store import ARRAY
 from . import expectation
 from .counting import N_VIEWS, with_noise
@@ -62,7 +62,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere. Collective."""
     setting = setting.fitted_to_voxels()
     measurement, projector = setting.measurement, setting.projector
-    dark = find_dark(measurement, comm)
+    dark = setting.dark
     hull = find_hull(measurement, projector, comm, lit_sums(setting, dark), quiet=quiet)
     if hull.total > _MOST_KEPT * projector.volume.n_voxels:  # there is light nearly everywhere
         hull = find_hull(measurement, projector, comm, lit_sums(setting, dark, _FAINT), quiet=quiet)

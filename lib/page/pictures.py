@@ -100,7 +100,7 @@ def draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float
     t2 = np.linspace(center[1] - radius[1], center[1] + radius[1], 200)
     rgb = orientation_rgb(t1[None, :], t2[:, None], center, radius)
     plot.imshow(rgb, origin="lower", extent=(t1[0], t1[-1], t2[0], t2[-1]), aspect="auto")
-    plot.set_title("orientation key", fontsize=10)
+    plot.set_title("orientation key", fontsize=10, y=1.0)
     plot.set_xlabel("tilt1 (deg)")
     plot.set_ylabel("tilt2 (deg)")
 

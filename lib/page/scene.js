@@ -5,12 +5,13 @@
 //   fields            [{name, unit, low, step, digits, numbers}], numbers of 16 bits, 65535 where unknown,
 //                     each less the one before
 //   told              which of the fields are told of the voxel under the pointer
-//   paints            [{title, text, fields, limits, sides, table, key}]: colours by one field or two
+//   paints            [{title, text, fields, limits, sides, table}]: colours by one field or two
 // Arrays are compressed bytes in base64; so is plotly's script in the element #plotly.
 (() => {
   "use strict";
   const section = document.getElementById("scene");
   const scene = JSON.parse(document.getElementById("scene-data").textContent);
+  const keys = JSON.parse(document.getElementById("keys")?.textContent ?? "{}");
   const { n, start, pitch } = scene;
   const view = section.querySelector(".view");
   const AXES = [0, 1, 2];
@@ -225,8 +226,8 @@
     section.querySelectorAll(".paints button").forEach((b, k) => b.setAttribute("aria-pressed", k === i));
     section.querySelector(".about").textContent = chosen.text;
     const key = section.querySelector(".key");
-    key.hidden = !chosen.key;
-    key.src = chosen.key;
+    key.hidden = !keys[chosen.title];
+    key.src = keys[chosen.title] ?? "";
     key.alt = `Key of the colours: ${chosen.title}`;
     await drawSoon();
   }

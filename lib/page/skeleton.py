@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
+
+Text = str | Sequence[str]  # a paragraph, or the points of a list
 
 _DPI = 110  # pixels per inch of a picture of 7 inches in a page 1,120 pixels wide
 
@@ -117,18 +119,24 @@ def facts_list(facts: Mapping[str, str], notes: Mapping[str, str] | None = None)
     return f"<dl>{''.join(rows)}</dl>"
 
 
-def picture_section(title: str, text: str, figure: Figure, dpi: int = _DPI, kind: str = "") -> str:
+def picture_section(title: str, text: Text, figure: Figure, dpi: int = _DPI, kind: str = "") -> str:
     """A section with a picture inside; kind is its class in the style."""
     return section_with(title, text, picture_url(figure, dpi), kind)
 
 
-def section_with(title: str, text: str, url: str, kind: str = "") -> str:
+def section_with(title: str, text: Text, url: str, kind: str = "") -> str:
     """A section with the picture at a URL; kind is its class in the style."""
     start = f'<section class="{kind}">' if kind else "<section>"
     return (
-        f"{start}<h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>"
+        f"{start}<h2>{html.escape(title)}</h2>{_said(text)}"
         f'<img alt="{html.escape(title)}" src="{url}"></section>'
     )
+
+
+def _said(text: Text) -> str:
+    if isinstance(text, str):
+        return f"<p>{html.escape(text)}</p>"
+    return f"<ul>{''.join(f'<li>{html.escape(point)}</li>' for point in text)}</ul>"
 
 
 def picture_url(figure: Figure, dpi: int = _DPI) -> str:

@@ -3,10 +3,11 @@
 //   start             the voxel that the slices show first
 //   columns           tiles in a row of a contact sheet; a tile is a layer of z, its rows are y
 //   mask              contact sheet of the grain, white inside
-//   fields            [{title, text, sheet, key}], pictures as data URLs
+//   fields            [{title, text, sheet}], pictures as data URLs
 (() => {
   "use strict";
   const volume = JSON.parse(document.getElementById("volume").textContent);
+  const keys = JSON.parse(document.getElementById("keys")?.textContent ?? "{}");
   const viewer = document.getElementById("viewer");
   const { n, first, pitch, columns } = volume;
   const at = [...volume.start];
@@ -165,7 +166,8 @@
     viewer.querySelectorAll("button").forEach((button, k) => button.setAttribute("aria-pressed", k === i));
     viewer.querySelector(".about").textContent = chosen.text;
     const key = viewer.querySelector(".key");
-    key.src = chosen.key;
+    key.hidden = !keys[chosen.title];
+    key.src = keys[chosen.title] ?? "";
     key.alt = `Key of the colours: ${chosen.title}`;
     drawAll();
   }

@@ -12,14 +12,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..page.pictures import Body
-from .skeleton import picture_url
 
 Bytes = NDArray[np.uint8]
 
@@ -37,7 +36,6 @@ class Painted:
     text: str
     colours: Bytes
     palette: Bytes | None
-    key: Figure
 
 
 def thinned(shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -46,37 +44,42 @@ def thinned(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(step // 2, None, step) for step in steps)
 
 
-def section(body: Body, fields: list[Painted]) -> str:
-    """The section of the page with its data and script; hidden until the script runs."""
+def data(body: Body, fields: list[Painted]) -> dict[str, Any]:
+    """What the section holds; small, for it is sent to the rank that makes the section."""
     thin = thinned(body.mask.shape)
     steps = [part.step for part in thin]
     axes = [axis[part] for axis, part in zip(body.axes_um, thin, strict=True)]
     size_um = np.ptp(body.limits_um, axis=1) / body.mask.shape
-    volume = {
+    return {
         "n": [axis.size for axis in axes],
         "first": [float(axis[0]) for axis in axes],
         "pitch": (size_um * steps).tolist(),
+        "steps": max(steps),
         "start": [min(i // step, a.size - 1) for i, step, a in zip(body.middle, steps, axes, strict=True)],
         "columns": _columns(axes[2].size),
-        "mask": _png(_sheet(np.where(body.mask[thin], 255, 0).astype(np.uint8)), None),
+        "mask": _picture(np.where(body.mask[thin], 255, 0).astype(np.uint8), None),
         "fields": [
             {
                 "title": field.title,
                 "text": field.text,
-                "sheet": _png(_sheet(field.colours), field.palette),
-                "key": picture_url(field.key),
+                "sheet": _picture(field.colours, field.palette),
             }
             for field in fields
         ],
     }
-    note = f" Of {max(steps)} voxels in a row one is shown." if max(steps) > 1 else ""
+
+
+def section(data: dict[str, Any]) -> str:
+    """The section of the page with its data and script; hidden until the script runs."""
+    steps = data["steps"]
+    note = f" Of {steps} voxels in a row one is shown." if steps > 1 else ""
     script = Path(__file__).with_name("viewer.js").read_text(encoding="utf-8")
-    data = json.dumps(volume).replace("<", "\\u003c")
+    volume = json.dumps(data, default=_url).replace("<", "\\u003c")
     return (
         f'<section id="viewer"><h2>Through the volume</h2><p>Move the sliders, or click into a slice. The '
         f'line is the outline of the grain; empty voxels are grey.{note}</p><nav></nav><p class="about"></p>'
         f'<div class="slices">{_slices()}</div></section>'
-        f'<script type="application/json" id="volume">{data}</script><script>{script}</script>'
+        f'<script type="application/json" id="volume">{volume}</script><script>{script}</script>'
     )
 
 
@@ -106,11 +109,15 @@ def _sheet(voxels: Bytes) -> Bytes:
     return np.ascontiguousarray(tiles).reshape(rows * n_y, columns * n_x, *rest)
 
 
-def _png(picture: Bytes, palette: Bytes | None) -> str:
-    """A PNG as data URL; lossless, so that the script reads the very colours."""
-    image = Image.fromarray(picture)
+def _picture(voxels: Bytes, palette: Bytes | None) -> Image.Image:
+    picture = Image.fromarray(_sheet(voxels))
     if palette is not None:
-        image.putpalette(palette.tobytes())
+        picture.putpalette(palette.tobytes())
+    return picture
+
+
+def _url(picture: Image.Image) -> str:
+    """A picture as data URL; PNG is lossless, so that the script reads the very colours."""
     stream = io.BytesIO()
-    image.save(stream, format="png", compress_level=6)
+    picture.save(stream, format="png", compress_level=6)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -8,6 +8,7 @@ memory stays bounded.
 from __future__ import annotations
 
 import itertools
+import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -105,9 +106,11 @@ class Crew:
             raise OtherRankFailed
 
     def _give(self, rank: int, number: int, job: Job) -> None:
-        told = (job.work, job.arguments, [(array.shape, array.dtype.str) for array in job.arrays])
-        requests = [self._comm.isend(told, dest=rank, tag=_JOB_TAG)]
-        for array in job.arrays:
+        told = np.frombuffer(pickle.dumps((job.work, job.arguments)), dtype=np.uint8)
+        arrays = (told, *job.arrays)
+        described = [(array.shape, array.dtype.str) for array in arrays]
+        requests = [self._comm.isend(described, dest=rank, tag=_JOB_TAG)]
+        for array in arrays:
             requests += start_sending(self._comm, array, rank)
         self._sending[number] = requests
 
@@ -141,13 +144,13 @@ def help_out(comm: Comm) -> None:
 
 def _serve(comm: Comm) -> Exception | None:
     error: Exception | None = None
-    while (told := _next_job(comm)) is not None:
-        work, arguments, described = told
-        arrays = tuple(receive_array(comm, np.empty(shape, dtype), 0) for shape, dtype in described)
+    while (described := _next_job(comm)) is not None:
+        told, *arrays = (receive_array(comm, np.empty(shape, dtype), 0) for shape, dtype in described)
         parts: list[bytes] = []
         try:
             if error is None:
-                parts = list(Job(work, arguments, arrays).parts())
+                work, arguments = pickle.loads(told.tobytes())  # noqa: S301 - our own
+                parts = list(Job(work, arguments, tuple(arrays)).parts())
         except Exception as failure:
             error = failure
         if error is not None:

@@ -5,6 +5,8 @@ For the commands only: in a notebook the environment is the user's. Nothing heav
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from . import launchers
 from .control_groups import ROOT, control_groups, text_of
 
+_BETWEEN_SEARCHES = (700, 10, 100)  # of Python's collector; the last is that of old objects, usually 10
 _THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")  # OpenBLAS, MKL and BLIS heed the first
 
 
@@ -20,7 +23,11 @@ def prepare(environment: MutableMapping[str, str] | None = None) -> None:
 
     What the user has set for threads counts. Locks are never taken: some file systems of clusters have none,
     files are read while others write them, and what is written here has a temporary name of its own.
+    What is old is searched for garbage rarely, and not once more at the end of the process: code makes up
+    nearly all of it, and a search takes a quarter of a second.
     """
+    gc.set_threshold(*_BETWEEN_SEARCHES)
+    atexit.register(gc.freeze)
     environment = os.environ if environment is None else environment
     environment["HDF5_USE_FILE_LOCKING"] = "FALSE"  # also of files that HDF5 opens itself, to follow links
     share = str(max(1, n_cores() // launchers.local_size(environment)))

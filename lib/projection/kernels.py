@@ -27,6 +27,17 @@ def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
                         out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
 
 
+@kernel()
+def add_frame(frame, total, most, n_unknown):  # type: ignore[no-untyped-def]
+    """Add pixels (n,) to their total (float32), take the largest; what is no finite number is counted."""
+    for i in range(frame.size):
+        value = frame[i]
+        known = value - value == 0
+        total[i] += np.float32(value) if known else np.float32(0)
+        most[i] = value if known and value > most[i] else most[i]
+        n_unknown[i] += np.uint16(not known)
+
+
 @kernel(error_model="numpy")
 def sum_bins(frame, y0, bins, least_known, out):  # type: ignore[no-untyped-def]
     """out[i, j] = the sum of the pixels of a bin, bins = (along x, along y), from column 0 and row y0 on.
@@ -142,13 +153,6 @@ def project_limits(low, high, chosen, matrix, shift, xs, ys, zs):  # type: ignor
                 high[k, i] = max(high[k, i], p)
 
 
-@kernel(inline="always")
-def _count_lit(count, values, limit):  # type: ignore[no-untyped-def]
-    """Add 1 to each count (uint16) where the value is above the limit; stays in 16 bits, for speed."""
-    for s in range(count.size):
-        count[s] = np.uint16(count[s] + np.uint16(values[s] > limit))
-
-
 @kernel()
 def gather_nearest(  # type: ignore[no-untyped-def]
     sums, lit, seen, limit, chosen, flat, matrix, shift, boxes, first_row, detector_shape, xs, ys, zs
@@ -178,16 +182,16 @@ def gather_nearest(  # type: ignore[no-untyped-def]
             r2, r3 = flat[rows[done + 2]], flat[rows[done + 3]]
             for s in range(n_pairs):
                 total[s] += (r0[s] + r1[s]) + (r2[s] + r3[s])
-            _count_lit(count, r0, limit)
-            _count_lit(count, r1, limit)
-            _count_lit(count, r2, limit)
-            _count_lit(count, r3, limit)
+            for s in range(n_pairs):  # all in 16 bits, for speed
+                lit01 = np.uint16(np.uint16(r0[s] > limit) + np.uint16(r1[s] > limit))
+                lit23 = np.uint16(np.uint16(r2[s] > limit) + np.uint16(r3[s] > limit))
+                count[s] = np.uint16(count[s] + np.uint16(lit01 + lit23))
             done += 4
         while done < n_rows:
             r0 = flat[rows[done]]
             for s in range(n_pairs):
                 total[s] += r0[s]
-            _count_lit(count, r0, limit)
+                count[s] = np.uint16(count[s] + np.uint16(r0[s] > limit))
             done += 1
         seen[v] += n_rows
 

@@ -44,9 +44,14 @@ class OrientationView:
         tilt1_alone = not np.isfinite(self.tilt2).any()
         rgb = orientation_rgb(*tilts, center, radius, tilt1_alone=tilt1_alone)
         rgb[~body.mask[thin]] = OUTSIDE
+        return Painted(self.title, self.text, rgb, None)
+
+    def key(self, body: Body) -> Figure:
+        """What the colours mean."""
         figure = Figure(figsize=(3.4, 3.0))
-        self._draw_key(figure.add_axes((0.22, 0.16, 0.74, 0.74)), center, radius)
-        return Painted(self.title, self.text, rgb, None, figure)
+        plot = figure.add_axes((0.22, 0.16, 0.74, 0.74))
+        self._draw_key(plot, *colour_range(self.tilt1, self.tilt2, body.mask))
+        return figure
 
     def paint(self, body: Body) -> Paint:
         """The colours of the voxels in 3D."""
@@ -101,9 +106,13 @@ class FieldView:
         share = np.clip((values[shown] - low) / (high - low), 0.0, 1.0)
         numbers[shown] = 1 + np.rint(254 * share).astype(np.uint8)
         palette = np.vstack([to_rgb(NOTHING), self._colours(255)])
+        return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8))
+
+    def key(self, _body: Body) -> Figure:
+        """What the colours mean."""
         figure = Figure(figsize=(3.4, 0.75))
         self._draw_key(figure.add_axes((0.06, 0.65, 0.88, 0.25)))
-        return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8), figure)
+        return figure
 
     def paint(self, body: Body) -> Paint:
         """The colours of the voxels in 3D."""
@@ -112,13 +121,13 @@ class FieldView:
         table = np.rint(255 * self._colours(256)).astype(np.uint8)
         return Paint(self.title, self.text, [numbers], [self.limits], table, self._draw_key)
 
-    def _colours(self, n: int) -> Array:
-        """The colour map, (n, 3)."""
-        return np.asarray(matplotlib.colormaps[self.cmap](np.linspace(0.0, 1.0, n))[:, :3])
-
     def _draw_key(self, bar: Axes) -> None:
         scale = matplotlib.cm.ScalarMappable(Normalize(*self.limits), self.cmap)
         bar.figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
+
+    def _colours(self, n: int) -> Array:
+        """The colour map, (n, 3)."""
+        return np.asarray(matplotlib.colormaps[self.cmap](np.linspace(0.0, 1.0, n))[:, :3])
 
 
 # Fields of some scans only: title, text, label, factor.

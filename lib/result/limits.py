@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -36,23 +37,23 @@ def omega_gap_deg(omega_deg: Array) -> float:
     return float(np.diff(ordered, append=ordered[0] + 180.0).max())
 
 
-def words(setting: Setting) -> str:
-    """What cannot be known, in plain words (HTML)."""
+def points(setting: Setting) -> list[str]:
+    """What cannot be known, in plain words."""
     params = setting.params
     theta = np.degrees(params.geometry().theta_rad)
     gap = omega_gap_deg(setting.measurement.omega_deg)
-    return (
-        "<ul><li>A rotation of the lattice about the scattering vector moves no peak: it is not seen, and "
-        "misorientations (KAM) are projected, smaller than the true ones.</li>"
-        f"<li>Every view is {90.0 - theta:.1f} deg from the rotation axis: detail along the axis, within "
+    return [
+        "A rotation of the lattice about the scattering vector moves no peak: it is not seen, and "
+        "misorientations (KAM) are projected, smaller than the true ones.",
+        f"Every view is {90.0 - theta:.1f} deg from the rotation axis: detail along the axis, within "
         f"{theta:.1f} deg of it in Fourier space, is in no image (the missing cone, left). Surfaces normal "
-        "to the axis are the least sharp.</li>"
-        f"<li>The largest gap between the omegas is {gap:.1f} deg, views half a turn apart taken together "
-        "(right).</li>"
-        "<li>Where the grain stands along the rotation axis: as detector_center and grain_pos say, for the "
-        "images do not.</li>"
-        f"<li>All lengths go as 1/M, with M {params.M:g} px/um, as given.</li></ul>"
-    )
+        "to the axis are the least sharp.",
+        f"The largest gap between the omegas is {gap:.1f} deg, views half a turn apart taken together "
+        "(right).",
+        "Where the grain stands along the rotation axis: as detector_center and grain_pos say, for the "
+        "images do not.",
+        f"All lengths go as 1/M, with M {params.M:g} px/um, as given.",
+    ]
 
 
 def draw(setting: Setting) -> Figure:
@@ -67,13 +68,25 @@ def draw(setting: Setting) -> Figure:
         x, y = np.append(np.sin(rim), 0.0), np.append(sign * np.cos(rim), 0.0)
         cone.fill(x, y, color=_UNSEEN, label=label)
     cone.axvline(0.0, color="black", linewidth=0.8, linestyle="--")
-    cone.set(aspect="equal", title="Fourier space, axis upright")
+    cone.set(aspect="equal")
+    cone.set_title("Fourier space, axis upright", fontsize=9, y=1.0)
     cone.axis("off")
     cone.legend(loc="lower right", fontsize=8)
-    omegas = figure.add_subplot(1, 2, 2, projection="polar")
+    omegas = figure.add_subplot(1, 2, 2)
     angle = np.radians(setting.measurement.omega_deg)
-    omegas.vlines(angle, 0.55, 1.0, color=_SEEN, linewidth=1.0)
-    omegas.vlines(angle + np.pi, 0.55, 0.75, color=_SEEN, linewidth=0.5, alpha=0.5)
-    omegas.set_yticks([])
-    omegas.set_title("omegas measured; short: half a turn away", fontsize=9)
+    omegas.add_collection(_rays(angle, 0.55, 1.0, linewidths=1.0))
+    omegas.add_collection(_rays(angle + np.pi, 0.55, 0.75, linewidths=0.5, alpha=0.5))
+    omegas.plot(np.cos(around), np.sin(around), color="black", linewidth=0.8)
+    for deg in range(0, 360, 45):
+        x, y = 1.16 * np.cos(np.radians(deg)), 1.12 * np.sin(np.radians(deg))
+        omegas.text(x, y, f"{deg}°", ha="center", va="center", fontsize=8)
+    omegas.set(aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.25, 1.25))
+    omegas.set_title("omegas measured; short: half a turn away", fontsize=9, y=1.0)
+    omegas.axis("off")
     return figure
+
+
+def _rays(angle: Array, start: float, end: float, **how: float) -> LineCollection:
+    """Lines along radii (of a plain plot: a polar one takes ten times as long)."""
+    ends = np.array([start, end])[None, :, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None, :]
+    return LineCollection(ends, colors=_SEEN, **how)

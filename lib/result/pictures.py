@@ -47,7 +47,7 @@ def draw_orientation(body: Body, tilt1: Array, tilt2: Array) -> Figure:
     figure, spare = _slices(body, colours, outline=False)
     if body.mask.any():
         draw_key(spare, center, radius)
-        spare.set_title("key", fontsize=9)
+        spare.set_title("key", fontsize=9, y=1.0)
         spare.locator_params(nbins=5)
     else:
         spare.axis("off")
@@ -94,7 +94,9 @@ def _slices(
     **how: Any,
 ) -> tuple[Figure, Axes]:
     """Three slices through the middle of the grain, and the fourth of four plots, empty."""
-    figure = Figure(figsize=(WIDTH, 6.4))  # laid out by hand: an automatic layout takes three times as long
+    figure = Figure(
+        figsize=(WIDTH, 6.4)
+    )  # laid out by hand, titles too: automatically it takes three times as long
     left_edge = 0.21 if label else 0.09
     places = {"left": left_edge, "right": 0.98, "bottom": 0.08, "top": 0.95, "wspace": 0.26, "hspace": 0.3}
     plots = figure.subplots(2, 2, gridspec_kw=places)
@@ -117,7 +119,8 @@ def _slices(
         )
         if outline:
             _draw_outline(plot, body.axes_um[across], body.axes_um[up], body.mask[tuple(cut)])
-        plot.set_title(f"{'xyz'[normal]} = {body.axes_um[normal][body.middle[normal]]:.4g} µm", fontsize=9)
+        at_um = body.axes_um[normal][body.middle[normal]]
+        plot.set_title(f"{'xyz'[normal]} = {at_um:.4g} µm", fontsize=9, y=1.0)
         plot.set_xlabel(f"{'xyz'[across]} (µm)")
         plot.set_ylabel(f"{'xyz'[up]} (µm)")
         plot.spines[:].set_visible(False)
@@ -180,7 +183,7 @@ def _draw_histogram(
             drawn = True
     if not drawn:
         plot.text(0.5, 0.5, "no values", ha="center", va="center", transform=plot.transAxes)
-    plot.set_title("all voxels", fontsize=9)
+    plot.set_title("all voxels", fontsize=9, y=1.0)
     plot.set_xlabel(name)
     plot.set_ylabel("voxels")
     plot.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
@@ -274,7 +277,7 @@ def draw_alignment(omega_deg: Array, found: Alignment, px_per_um: float) -> Figu
         path.plot(omega_deg, found.centroid_px[:, column], ".", color=BLUE, label="measured")
         path.plot(omega_deg, fitted[:, column], "-", color=ORANGE, linewidth=1.2, label="fitted")
         _mark(path, omega_deg, found.centroid_px[:, column], ~found.trusted)
-        path.set_title(f"{name} of the centroid", fontsize=9)
+        path.set_title(f"{name} of the centroid", fontsize=9, y=1.0)
         rest.axhline(0.0, color=_GREY, linewidth=1)
         rest.plot(omega_deg, found.residual_px[:, column], ".-", color=BLUE, linewidth=0.8)
         _mark(rest, omega_deg, found.residual_px[:, column], ~found.trusted)

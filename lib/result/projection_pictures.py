@@ -49,7 +49,7 @@ def draw_images(shown: Sequence[Shown]) -> Figure:
             interpolation="nearest",
             aspect="auto",
         )
-        plot.set_title(title, fontsize=9)
+        plot.set_title(title, fontsize=9, y=1.0)
         plot.set_xlabel("x (px)")
         plot.set_yticks([])
         plot.locator_params(axis="x", nbins=4)

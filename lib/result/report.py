@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,9 +22,10 @@ from ..checks.trust import Checks
 from ..errors import Recon3DError
 from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_key
-from ..page import viewer
+from ..page import colour_keys, viewer
+from ..page import scene as page_scene
 from ..page.pictures import Body, draw_dark_level
-from ..page.skeleton import facts_list, page, picture_url, section_with, warnings_section
+from ..page.skeleton import Text, facts_list, page, picture_section, warnings_section
 from ..parallel.crew import ALONE, Crew, Job
 from ..scan.gather import Result
 from ..scan.measurement import Measurement
@@ -44,16 +44,23 @@ _PACKAGES = ("numpy", "scipy", "numba", "h5py", "mpi4py", "matplotlib", "plotly"
 _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
 
-class _Picture(NamedTuple):
-    """A section whose picture is still to be drawn; kind is its class in the style."""
+class _Part(NamedTuple):
+    """A section that takes time: what `prepare` returns on rank 0, `make` turns into text on any rank."""
 
     title: str
-    text: str
-    figure: Figure
-    kind: str
+    prepare: Callable[[], Any]
+    make: Callable[[Any], str]
+
+    def job(self) -> Job:
+        """What is left to do."""
+        try:
+            prepared = self.prepare()
+        except Exception as error:
+            return Job(_made, (self.title, str, _failure(self.title, error)), ())
+        return Job(_made, (self.title, self.make, prepared), ())
 
 
-Sections = list[str | _Picture]
+Sections = list[str | _Part]
 
 
 def write(
@@ -117,7 +124,7 @@ def write(
             )
         )
     sections.append(
-        _picture("What this scan cannot say", limits.words(setting), partial(limits.draw, setting))
+        _picture("What this scan cannot say", limits.points(setting), partial(limits.draw, setting))
     )
     sections += _dark_level(setting.measurement)
     sections += _alignment(setting)
@@ -127,7 +134,7 @@ def write(
     sections.append(_parameters(params))
     sections.append(_versions())
     title = f"{params.folder.resolve().name}: {params.method}"
-    whole = page("recon3d", title, str(params.folder.resolve()), _drawn(sections, crew))
+    whole = page("recon3d", title, str(params.folder.resolve()), _together(sections, crew))
     path.write_text(whole, encoding="utf-8")
 
 
@@ -178,28 +185,28 @@ def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
     limits = np.stack([position - size / 2, position + size / 2], axis=1)
     body = Body(limits, setting.projector.volume.axes_um, mask)
     shown = fields_to_show(fields, mask, mlem=params.method == "mlem", cutoff=params.completeness_cutoff)
-    try:
-        moving = viewer.section(body, [view.painted(body) for view in shown])
-    except Exception as error:
-        moving = _failure("Through the volume", error)
+    moving = _Part(
+        "Through the volume",
+        lambda: viewer.data(body, [view.painted(body) for view in shown]),
+        viewer.section,
+    )
     stills = [
         _picture(view.title, f"{_MIDDLE} {view.text}", partial(view.still, body), "still")
         for view in shown
         if view.title not in _ONLY_MOVING
     ]
-    return [*_in_3d(body, shown, fields), moving, *stills]
+    keys = _Part(
+        "Keys of the colours", lambda: {view.title: view.key(body) for view in shown}, colour_keys.section
+    )
+    return [keys, *_in_3d(body, shown, fields), moving, *stills]
 
 
 def _in_3d(body: Body, shown: scene.Views, fields: scene.Fields) -> Sections:
     """The grain in 3D, and the still picture that stands in for it; nothing where there is no grain."""
     if not body.mask.any():
         return []
-    try:
-        turning = scene.section(body, shown, fields)
-    except Exception as error:
-        turning = _failure("The grain in 3D", error)
     return [
-        turning,
+        _Part("The grain in 3D", lambda: scene.data(body, shown, fields), page_scene.section),
         _picture(
             "The grain, cut open", scene.STILL_TEXT, lambda: scene.still(body, shown, fields), "still3d"
         ),
@@ -290,40 +297,31 @@ def _alignment(setting: Setting) -> Sections:
     ]
 
 
-def _picture(title: str, text: str, draw: Callable[[], Figure], kind: str = "") -> str | _Picture:
-    """A section with a picture. One that cannot be drawn must not cost the result of a long run."""
-    try:
-        return _Picture(title, text, draw(), kind)
-    except Exception as error:
-        return _failure(title, error)
+def _picture(title: str, text: Text, draw: Callable[[], Figure], kind: str = "") -> _Part:
+    """A section with a picture; kind is its class in the style."""
+    return _Part(title, draw, partial(_with_picture, title, text, kind))
 
 
-def _drawn(sections: Sections, crew: Crew) -> list[str]:
-    """The sections with their pictures, which all ranks draw."""
-    pictures = (section for section in sections if isinstance(section, _Picture))
-    jobs = (
-        Job(_drawn_alone, (s.title,), (np.frombuffer(pickle.dumps(s.figure), np.uint8),)) for s in pictures
-    )
-    drawn, done = crew.results(jobs), []
-    for section in sections:
-        if isinstance(section, str):
-            done.append(section)
-            continue
-        url, failure = (part.decode() for part in next(drawn))
-        done.append(failure or section_with(section.title, section.text, url, section.kind))
-    for _ in drawn:  # let the crew see that it has come to its end
+def _with_picture(title: str, text: Text, kind: str, figure: Figure) -> str:
+    return picture_section(title, text, figure, _DPI, kind)
+
+
+def _together(sections: Sections, crew: Crew) -> list[str]:
+    """All sections as text; the ranks share the work."""
+    made = crew.results(section.job() for section in sections if isinstance(section, _Part))
+    texts = [s if isinstance(s, str) else b"".join(next(made)).decode() for s in sections]
+    for _ in made:  # let the crew see that it has come to its end
         pass
-    return done
+    return texts
 
 
-def _drawn_alone(title: str, pickled: NDArray[np.uint8]) -> Iterator[bytes]:
-    """The picture as data URL, and the section that stands for one that cannot be drawn."""
+def _made(title: str, make: Callable[[Any], str], prepared: Any) -> Iterator[bytes]:
+    """A section. One that cannot be made must not cost the result of a long run."""
     try:
-        url, failure = picture_url(pickle.loads(pickled.tobytes()), _DPI), ""  # noqa: S301 - our own
+        section = make(prepared)
     except Exception as error:
-        url, failure = "", _failure(title, error)
-    yield url.encode()
-    yield failure.encode()
+        section = _failure(title, error)
+    yield section.encode()
 
 
 def _failure(title: str, error: Exception) -> str:

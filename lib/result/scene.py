@@ -26,14 +26,14 @@ STILL_TEXT = (
 _TOLD = {"tilt1": "deg", "tilt2": "deg", "cell": ""}
 
 
-def section(body: Body, views: Views, fields: Fields) -> str:
-    """The section of the page that turns. There must be a grain."""
+def data(body: Body, views: Views, fields: Fields) -> dict[str, Any]:
+    """What the section of the page that turns holds. There must be a grain."""
     told = [
         Numbers(name, unit, fields[name])
         for name, unit in _TOLD.items()
         if name in fields and np.isfinite(fields[name][body.mask]).any()
     ]
-    return scene.section(scene.shown(body), paints(body, views, fields), told)
+    return scene.data(scene.shown(body), paints(body, views, fields), told)
 
 
 def still(body: Body, views: Views, fields: Fields) -> Figure:

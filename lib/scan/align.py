@@ -13,7 +13,7 @@ from . import alignment
 from .alignment import Alignment
 from .box import find_box
 from .look import Spots, look
-from .setting import Setting, find_dark
+from .setting import Setting
 
 _POOR_FIT_PX = 3.0  # rms, far above the jitter of a stage
 _CENTER_OFF_PX = 0.5  # across the axis, and four standard errors
@@ -32,12 +32,11 @@ def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:
     params = setting.params
     if params.detector_center not in _OPEN and params.drift == "none" and params.has_volume:
         return setting
-    dark = find_dark(setting.measurement, comm)
-    spots, images = look(setting, dark, comm, quiet=quiet)
+    spots, images = look(setting, comm, quiet=quiet)
     aligned: Setting | None = None
     with together(comm):
         if comm.rank == 0:
-            aligned = find_box(_place(replace(setting, totals=None, lit=None), spots), images, dark)
+            aligned = find_box(_place(replace(setting, totals=None, lit=None), spots), images, setting.dark)
     found: Setting = broadcast(comm, aligned)  # type: ignore[assignment]
     return replace(found, totals=setting.totals, lit=setting.lit)
 

@@ -31,12 +31,12 @@ class OverTilts(NamedTuple):
 
     Of a pixel that is unknown at some tilts, n_unknown of them, the sum is that of the others, scaled up; one
     that is at all of them has zero for the largest value and NaN for the sum. n_unknown is None where all
-    pixels are known; what was not asked for is zero.
+    pixels are known.
     """
 
     most: NDArray[Any]
     total: NDArray[np.float32]
-    n_unknown: NDArray[np.int64] | None = None
+    n_unknown: NDArray[np.uint16] | None = None
 
 
 class Bands:
@@ -158,23 +158,18 @@ class Bands:
 
     def total(self, number: int) -> NDArray[np.float32]:
         """The sum (n_x, n_y) over the measured tilts of one omega, NaN where a pixel is unknown at all."""
-        return self.over_tilts(number, brightest=False).total
+        return self.over_tilts(number).total
 
-    def over_tilts(self, number: int, *, brightest: bool = True, total: bool = True) -> OverTilts:
+    def over_tilts(self, number: int) -> OverTilts:
         """The largest value and the sum of each pixel over the measured tilts of one omega."""
         omega, shape = self.omega_index[number], self.scan.shape[3:]
         frame = np.empty(shape, dtype=self.scan.dtype)
         most, light = np.zeros(shape, dtype=self._native), np.zeros(shape, dtype=np.float32)
-        n_unknown, places = np.zeros(shape, dtype=np.int64), np.argwhere(self.scan.measured[:, :, omega])
+        n_unknown, places = np.zeros(shape, dtype=np.uint16), np.argwhere(self.scan.measured[:, :, omega])
         for i, j in places.tolist():
             self._file.read_columns((i, j, omega), 0, frame)
-            if frame.dtype.kind == "f" and not (known := np.isfinite(frame)).all():
-                frame[~known] = 0
-                n_unknown += ~known
-            if total:
-                light += frame
-            if brightest:
-                np.maximum(most, frame, out=most)
+            values = frame.astype(self._native, copy=False)
+            kernels.add_frame(values.ravel(), light.ravel(), most.ravel(), n_unknown.ravel())
         if n_unknown.any():
             n_known = (len(places) - n_unknown).astype(np.float32)
             light *= len(places) / np.where(n_known > 0, n_known, np.float32(np.nan))

@@ -48,28 +48,23 @@ def sample_frames(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
     return frames
 
 
-def sample_values(scan: Scan, omega_index: NDArray[np.int64]) -> NDArray[Any]:
-    """The pixels of `sample_frames`; flat, without them, if some are NaN."""
-    return _known_values(scan, sample_frames(scan, omega_index))
-
-
-def dark_values(scan: Scan, omega_index: NDArray[np.int64]) -> Dark:
+def dark_values(scan: Scan, frames: NDArray[Any]) -> Dark:
     """What the pixels without light hold, from some frames.
 
     Where noise was cut at zero, its values alone do not tell it from faint light, but their neighbours do.
     """
-    frames = sample_frames(scan, omega_index)
-    values = _known_values(scan, frames)
+    values = known_values(scan, frames)
     level = scan.dark.over_subtracted if scan.dark else 0.0
     sigma = scan.dark.sigma if scan.dark else 0.0
     if not sigma:
         sigma = dark_sigma(values)
         if dark_background(values, sigma) > 0.0:
-            sigma = min(sigma, noise_of(filled(frames)) or sigma)
+            sigma = min(sigma, noise_of(filled(frames.copy())) or sigma)
     return Dark(level, dark_background(values, sigma), sigma**2)
 
 
-def _known_values(scan: Scan, frames: NDArray[Any]) -> NDArray[Any]:
+def known_values(scan: Scan, frames: NDArray[Any]) -> NDArray[Any]:
+    """The pixels of `sample_frames`; flat, without them, if some are NaN."""
     known = np.isfinite(frames)
     if not known.any():
         raise Recon3DError(scan.folder / ARRAY, "holds no numbers (NaN: nothing was measured)")

@@ -97,7 +97,7 @@ def any_pair(setting: Setting) -> Look:
         if setting.lit is not None and k in setting.lit:
             n_x, n_y = bands.scan.shape[3:]
             return np.unpackbits(setting.lit[k], count=n_x * n_y).reshape(n_x, n_y).view(np.bool_), None
-        most, total, n_unknown = bands.over_tilts(k, total=setting.totals is not None)
+        most, total, n_unknown = bands.over_tilts(k)
         setting.keep_total(k, total)
         lit = most > setting.threshold
         return lit, None if n_unknown is None else (n_unknown > 0) & ~lit

@@ -60,27 +60,26 @@ def lit_sums(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
     return Look(see, _HULL_SHARE, margin=1)
 
 
-def _total(setting: Setting, bands: Bands, k: int) -> tuple[Image, NDArray[np.int64] | None]:
+def _total(setting: Setting, bands: Bands, k: int) -> tuple[Image, NDArray[np.uint16] | None]:
     """The sum over the tilts, and at how many of them a pixel is unknown; see `bands.OverTilts`."""
     kept = setting.kept_total(k)
     if kept is not None:
         return kept, None
-    any_lit = setting.lit is not None and setting.params.method != "mlem"
-    most, total, n_unknown = bands.over_tilts(k, brightest=any_lit)
+    most, total, n_unknown = bands.over_tilts(k)
     setting.keep_total(k, total)
-    if any_lit and setting.lit is not None and n_unknown is None:
+    if setting.lit is not None and setting.params.method != "mlem" and n_unknown is None:
         setting.lit[k] = np.packbits(most > setting.threshold)
     return total, n_unknown
 
 
-def look(setting: Setting, dark: Dark, comm: Comm, *, quiet: bool = False) -> tuple[Spots, list[Image]]:
+def look(setting: Setting, comm: Comm, *, quiet: bool = False) -> tuple[Spots, list[Image]]:
     """The spots of the image of every omega in use, on every rank, and small images, on rank 0. Collective.
 
     Frames that are missing are filled in from their neighbours (`stand_ins`). A small image holds the counts
     above the dark level, `shrinkage` pixels put together in each direction; NaN where not half of them were
     measured.
     """
-    measurement = setting.measurement
+    measurement, dark = setting.measurement, setting.dark
     n_omega, factor = measurement.n_omega, shrinkage(setting)
     mine = block(n_omega, comm.size, comm.rank)
     show = comm.rank == 0 and not quiet

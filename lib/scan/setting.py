@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Recon3DError
 from ..initfile.parameters import Parameters
-from ..parallel.communicator import Comm, together
 from ..physics import noise
 from ..physics.geometry import OMEGA_AXIS, TILT_FRAMES, roi_center
 from ..physics.noise import Dark
@@ -46,17 +45,19 @@ _NOT_YET = Block(np.zeros(1), np.zeros(1), np.zeros(1))  # the volume, until `bo
 class Setting:
     """What the init file and the scan together say, the same on every rank.
 
-    params is what was said, measurement what was scanned, projector how it projects. threshold is in counts;
-    alignment the fit that the rotation axis or drift come from, if they do; found are the keys of params that
-    the scan told. totals, where they are wanted later, are the images of all tilts that this rank has met so
-    far, by number of omega; NaN where a pixel was not measured at all. lit are bits of the pixels that are
-    above the threshold at any pair of tilts, where they are all known.
+    params is what was said, measurement what was scanned, projector how it projects. threshold is in counts,
+    dark_pixel what a pixel of the detector without light holds. alignment is the fit that rotation axis or
+    drift come from, if they do; found are the keys of params that the scan told. totals, where they are
+    wanted later, are the images of all tilts that this rank has met so far, by number of omega; NaN where a
+    pixel was not measured at all. lit are bits of the pixels that are above the threshold at any pair of
+    tilts, where they are all known.
     """
 
     params: Parameters
     measurement: Measurement
     projector: Projector
     threshold: float
+    dark_pixel: Dark
     warnings: list[str]
     alignment: Alignment | None = None
     totals: dict[int, NDArray[np.float32]] | None = None
@@ -100,6 +101,11 @@ class Setting:
         return image if image.shape == scan.shape[3:] else binned(image, scan.bins)
 
     @property
+    def dark(self) -> Dark:
+        """What the pixels without light hold, bins of them where images are summed."""
+        return self.dark_pixel.times(math.prod(self.measurement.scan.bins))
+
+    @property
     def drift_px(self) -> Array:
         """The drift (n, 2) that was taken out of the projections."""
         if self.alignment is None or self.params.drift != "correct":
@@ -119,14 +125,15 @@ def prepare(params: Parameters, scan: Scan | None = None) -> Setting:
         found, signal = dark.find_level(scan, omegas)
         scan = replace(scan, dark=found.level)
         warnings += dark.warnings_of(found, signal)
-    threshold = params.threshold
+    frames = dark.sample_frames(scan, omegas)
+    dark_pixel, threshold = dark.dark_values(scan, frames), params.threshold
     if threshold is None:
-        threshold = noise.auto_threshold(dark.sample_values(scan, omegas))
-    setting = work_out(params, scan, float(threshold))
+        threshold = noise.auto_threshold(dark.known_values(scan, frames))
+    setting = work_out(params, scan, float(threshold), dark_pixel)
     return replace(setting, warnings=setting.warnings + warnings)
 
 
-def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
+def work_out(params: Parameters, scan: Scan, threshold: float, dark_pixel: Dark) -> Setting:
     """The setting of a scan that was read, without a look at its pixels."""
     warnings = differences(params, scan.info)
     name = _scan_name(params, scan)
@@ -158,18 +165,7 @@ def work_out(params: Parameters, scan: Scan, threshold: float) -> Setting:
     dx, dy, dz = (params.voxel_um if params.has_volume else np.full(3, 1.0 / params.M)).tolist()
     measurement = Measurement(scan, kinds, params.mode, (zero[0], zero[1]), omega_index, omega, turns)
     projector = Projector(volume, OMEGA_AXIS[params.mode], views, pair_views, center, (dx, dy, dz))
-    return Setting(params, measurement, projector, threshold, warnings)
-
-
-def find_dark(measurement: Measurement, comm: Comm) -> Dark:
-    """What the pixels without light hold. Collective."""
-    found: Dark | None = None
-    with together(comm):
-        if comm.rank == 0:
-            scan = measurement.scan.unbinned or measurement.scan
-            found = dark.dark_values(scan, measurement.omega_index).times(math.prod(measurement.scan.bins))
-    result: Dark = comm.bcast(found)
-    return result
+    return Setting(params, measurement, projector, threshold, dark_pixel, warnings)
 
 
 def _center(params: Parameters, scan: Scan) -> tuple[float, float]:

@@ -21,6 +21,8 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     maps = np.zeros((1, n_pairs), dtype=measured)
     yield lambda: pixel_boxes(views, setting.projector.volume, chosen)
     yield lambda: kernels.transpose_frames(frames, 0, 1, maps)
+    pixel, total, n_unknown = maps[0, :1], np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.uint16)
+    yield lambda: kernels.add_frame(pixel, total, pixel.copy(), n_unknown)
     small = (np.zeros((1, 2, 3)), np.zeros((1, 2)), (1, 1), *(np.zeros(1) for _ in range(3)))
     yield lambda: kernels.count_hull(np.zeros(1, np.int32), np.zeros((1, 1), np.uint8), *small)
 
@@ -28,6 +30,8 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
 def small_calls_of_bins(setting: Setting) -> Iterator[Callable[[], object]]:
     """The kernels with which images are read that are summed over bins of pixels."""
     sums = np.zeros((setting.measurement.n_pairs, 1, 1), dtype=np.float32)
+    pixel, n_unknown = sums[0, 0], np.zeros(1, dtype=np.uint16)
+    yield lambda: kernels.add_frame(pixel, pixel.copy(), pixel.copy(), n_unknown)
     yield lambda: kernels.transpose_frames(sums, 0, 1, sums.reshape(1, -1))
     measured = setting.measurement.scan.dtype.newbyteorder("=")
     for image in (np.zeros((1, 1), dtype=measured), sums[0]):

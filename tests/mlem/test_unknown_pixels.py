@@ -115,8 +115,9 @@ def test_the_noise_is_that_of_the_known_pixels() -> None:
     case = phantoms.make(read_noise=2.0)
     values = case.counts.astype(np.float32)
     axes = {"tilt1": case.tilt1, "tilt2": case.tilt2, "omega": case.omega}
-    whole = dark.sample_values(scan_of_arrays(values, axes), np.arange(24))
+    scan = scan_of_arrays(values, axes)
+    whole = dark.known_values(scan, dark.sample_frames(scan, np.arange(24)))
     here_and_there(values)
-    some = dark.sample_values(scan_of_arrays(values, axes), np.arange(24))
+    some = dark.known_values(scan, dark.sample_frames(scan, np.arange(24)))
     assert np.isfinite(some).all()
     assert some.size == pytest.approx(0.97 * whole.size, rel=0.01)

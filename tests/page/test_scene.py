@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lib.page import scene, viewer
+from lib.page import colour_keys, scene, viewer
 from lib.page.cutaway import draw_cutaway
 from lib.page.pictures import Body
-from lib.page.scene import Numbers, Paint
+from lib.page.scene import Numbers, Paint, section
 from lib.page.skeleton import page, picture_url, section_with
 from lib.page.solid import solid
 from lib.physics.colours import cell_rgb, colour_range, orientation_rgb
 from lib.result.fields import FieldView, OrientationView
-from lib.result.scene import paints, section
+from lib.result.scene import data, paints
 from tests.page import browser
 
 RADIUS, N, PITCH = 8.0, 24, 0.8
@@ -83,7 +83,9 @@ def whole_page(folder: Path, n: int = N) -> Path:
         "Still", "", picture_url(draw_cutaway(body, paints(body, views, fields)[0])), "still3d"
     )
     path = folder / "page.html"
-    path.write_text(page("recon3d", "ball", "", [section(body, views, fields), still]), encoding="utf-8")
+    keys = colour_keys.section({view.title: view.key(body) for view in views})
+    turning = section(data(body, views, fields))
+    path.write_text(page("recon3d", "ball", "", [keys, turning, still]), encoding="utf-8")
     return path
 
 
@@ -158,8 +160,8 @@ def test_the_page_of_a_large_grain_can_be_mailed():
     for name in ("tilt1_std", "tilt2_std", "gnd"):
         values = np.where(body.mask, 0.5 + rng.normal(0, 0.1, body.mask.shape), np.nan)
         views.append(FieldView(name, "", values, f"{name} (deg)", "magma", (0.0, 1.0), only_grain=True))
-    in_3d = section(body, views, noisy)
-    slices = viewer.section(body, [view.painted(body) for view in views])
+    in_3d = section(data(body, views, noisy))
+    slices = viewer.section(viewer.data(body, [view.painted(body) for view in views]))
     stills = [picture_url(view.still(body), 130) for view in views]
     assert len(in_3d) < 10e6
     assert len(in_3d) + len(slices) + sum(map(len, stills)) < 15e6
@@ -267,7 +269,7 @@ def test_grains_of_any_shape(shape: tuple[int, int, int], tmp_path: Path) -> Non
     view = FieldView("Strain", "", field, "gnd (1e12 m^-2)", "RdBu_r", (-1.0, 1.0), only_grain=True)
     fields = {"tilt1": np.full(shape, np.nan), "tilt2": field}
     path = tmp_path / "page.html"
-    path.write_text(page("recon3d", "odd", "", [section(body, [view], fields)]), encoding="utf-8")
+    path.write_text(page("recon3d", "odd", "", [section(data(body, [view], fields))]), encoding="utf-8")
     script = f"""{READY}
     await toggle(0);
     await flip(1);

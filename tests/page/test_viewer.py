@@ -62,7 +62,9 @@ def test_a_tilt_known_in_voxels_that_are_not_shown_still_counts(monkeypatch):
 
 def write(path: Path, body: Body, painted: list) -> dict:
     """A page with the viewer alone; returns its data."""
-    path.write_text(page("recon3d", "made up", "", [viewer.section(body, painted)]), encoding="utf-8")
+    path.write_text(
+        page("recon3d", "made up", "", [viewer.section(viewer.data(body, painted))]), encoding="utf-8"
+    )
     text = path.read_text(encoding="utf-8")
     return json.loads(re.search(r'id="volume">(.*?)</script>', text)[1])
 

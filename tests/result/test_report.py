@@ -62,6 +62,7 @@ def page_of(folder: Path) -> Page:
     shell = re.sub(r"base64,[^\"]*", "", page.text)
     assert not re.search(r"https?://|@import|url\(|<script [^>]*src|<link", shell)
     assert "could not be drawn" not in shell
+    assert not re.search(r"&lt;/?[a-z]+&gt;", shell)  # HTML that would be read as text
     assert not list(folder.glob(".*"))
     assert not list(folder.glob("*.part"))
     return page
@@ -219,7 +220,8 @@ def test_orientations_of_a_large_grain_are_thinned_out_together(monkeypatch):
     rng = np.random.default_rng(0)
     fields = {name: rng.random((10, 10, 10)) for name in ("tilt1", "tilt2", "intensity")}
     mask = rng.random((10, 10, 10)) < 0.7
-    report._orientations(SimpleNamespace(tilt_frame="lab"), fields, mask)
+    (part,) = report._orientations(SimpleNamespace(tilt_frame="lab"), fields, mask)
+    part.prepare()
     *values, scanned_deg = given
     assert scanned_deg is None
     for found, name in zip(values, fields, strict=True):

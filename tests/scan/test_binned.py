@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from lib.initfile.parse import read_initfile
-from lib.parallel.communicator import SerialComm
 from lib.projection.views import project
 from lib.scan.bands import Bands
 from lib.scan.binned import binned, whole_bins
-from lib.scan.setting import find_dark, prepare
+from lib.scan.setting import prepare
 from lib.scan.store import scan_of_arrays
 from tests import phantoms
 
@@ -74,7 +73,7 @@ def test_projections_go_to_the_bins(tmp_path, voxels: int) -> None:
     sums = cut.reshape(3, 3, n_x, bins[0], n_y, bins[1]).sum(axis=(3, 5), dtype=float)
     np.testing.assert_array_equal(np.moveaxis(maps, (0, 1), (2, 3)), sums)
     for one, other in ((setting, small), (small, small.fitted_to_voxels())):
-        dark, summed = (find_dark(s.measurement, SerialComm()) for s in (one, other))
+        dark, summed = one.dark, other.dark
         n = np.prod(other.projector.bins) / np.prod(one.projector.bins)
         assert summed.variance == pytest.approx(n * dark.variance)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lib.initfile.parameters import Parameters
+from lib.physics.noise import Dark
 from lib.scan.optics import differences
 from lib.scan.setting import work_out
 from lib.scan.store import scan_of_arrays
@@ -72,5 +73,5 @@ def test_the_setting_warns() -> None:
         {"tilt1": [0, 0.1], "tilt2": [0, 0.1], "omega": [0, 10, 20]},
         info={"optics": OPTICS},
     )
-    setting = work_out(Parameters(**(KEYS | {"M": 10.0})), scan, 1.0)
+    setting = work_out(Parameters(**(KEYS | {"M": 10.0})), scan, 1.0, Dark(0.0, 0.0, 0.0))
     assert any("M 10 of the init file" in warning for warning in setting.warnings)
