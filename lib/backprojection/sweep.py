@@ -88,6 +88,7 @@ def _sum_maps(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: boo
             measurement.omega_index,
             [] if exact else measurement.turns,
             setting.threshold if binarize and not exact else None,
+            reuse=True,
         ) as bands,
         Progress("voxels", len(pieces) * len(views), "voxels", overall=hull.total, visible=show) as progress,
     ):
@@ -121,7 +122,7 @@ def _fit(setting: Setting, hull: Hull, share: range, comm: Comm, quiet: bool) ->
     show = comm.rank == 0 and not quiet
     n_steps = len(pieces) * (1 + rocking.PASSES) * n_omega
     with (
-        Bands(measurement.scan, measurement.omega_index) as bands,
+        Bands(measurement.scan, measurement.omega_index, reuse=True) as bands,
         Progress("voxels", n_steps, "voxels", overall=hull.total, visible=show) as progress,
     ):
         for piece in pieces:

@@ -1,8 +1,7 @@
 """Rank 0 hands out work on arrays that it holds; the others do it and send bytes back.
 
-Rank 0 works too, and looks after the others between two parts of its own work. The results come in the
-order of the jobs, whoever did them; no more is handed out ahead of the next one than MOST_AHEAD, so that
-memory stays bounded.
+Rank 0 works too, and looks after the others meanwhile. The results come in the order of the jobs, whoever
+did them; no more is handed out ahead of the next one than MOST_AHEAD, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import itertools
 import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,23 +87,35 @@ class Crew:
         return number, job
 
     def _do(self, number: int, job: Job) -> None:
-        """A job of rank 0's own."""
-        parts = []
-        for part in job.parts():
-            parts.append(part)
-            self._look_after()
-        self._done[number] = parts
+        """A job of rank 0's own, in a thread: long messages pass only while both sides look after them.
+
+        New jobs are handed out between its own ones only: what makes them need not bear being run beside one.
+        """
+        if not self._given:
+            self._done[number] = list(job.parts())
+            return
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            own = thread.submit(lambda: list(job.parts()))
+            for _ in pauses():
+                if own.done():
+                    break
+                self._take_in()
+        self._done[number] = own.result()
 
     def _look_after(self) -> None:
         """Take in what others have done, and give them more."""
+        self._take_in()
         for rank, numbers in self._given.items():
-            while numbers and self._comm.iprobe(source=rank, tag=_DONE_TAG):
-                self._receive(rank, numbers.pop(0))
             while len(numbers) < _QUEUE and (job := self._take()):
                 numbers.append(job[0])
                 self._give(rank, *job)
         if self._failed and not self._leaving:
             raise OtherRankFailed
+
+    def _take_in(self) -> None:
+        for rank, numbers in self._given.items():
+            while numbers and self._comm.iprobe(source=rank, tag=_DONE_TAG):
+                self._receive(rank, numbers.pop(0))
 
     def _give(self, rank: int, number: int, job: Job) -> None:
         told = np.frombuffer(pickle.dumps((job.work, job.arguments)), dtype=np.uint8)

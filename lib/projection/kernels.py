@@ -12,19 +12,31 @@ import numpy as np
 from ..physics.tilts import TOUCHED
 from .jit import kernel
 
-_TILE = 32  # pixels and tilts that are transposed together: they stay in the innermost cache
-
 
 @kernel()
 def transpose_frames(frames, y0, n_y, out):  # type: ignore[no-untyped-def]
-    """Frames (n_pairs, n_x, n_y_all) -> out (n_x * n_y, n_pairs), columns y0 .. y0 + n_y only."""
+    """Frames (n_pairs, n_x, n_y_all) -> out (n_x * n_y, n_pairs), columns y0 .. y0 + n_y only.
+
+    Eight pixels at once: each reads what lies in one cache line, and writes rows from end to end.
+    """
     n_pairs, n_x, _ = frames.shape
     for ix in range(n_x):
-        for y_start in range(0, n_y, _TILE):
-            for t_start in range(0, n_pairs, _TILE):
-                for iy in range(y_start, min(y_start + _TILE, n_y)):
-                    for t in range(t_start, min(t_start + _TILE, n_pairs)):
-                        out[ix * n_y + iy, t] = frames[t, ix, y0 + iy]
+        plane = frames[:, ix, y0 : y0 + n_y]
+        rows = out[ix * n_y : (ix + 1) * n_y]
+        y = 0
+        while y + 8 <= n_y:
+            r0, r1, r2, r3 = rows[y], rows[y + 1], rows[y + 2], rows[y + 3]
+            r4, r5, r6, r7 = rows[y + 4], rows[y + 5], rows[y + 6], rows[y + 7]
+            for t in range(n_pairs):
+                line = plane[t]
+                r0[t], r1[t], r2[t], r3[t] = line[y], line[y + 1], line[y + 2], line[y + 3]
+                r4[t], r5[t], r6[t], r7[t] = line[y + 4], line[y + 5], line[y + 6], line[y + 7]
+            y += 8
+        while y < n_y:
+            row = rows[y]
+            for t in range(n_pairs):
+                row[t] = plane[t, y]
+            y += 1
 
 
 @kernel()

@@ -20,7 +20,7 @@ from ..projection import kernels
 from ..projection.views import PixelSet
 from .store import Scan
 
-_TILE_BYTES = 2 << 20  # read before it is transposed; fits into the caches
+_TILE_BYTES = 8 << 20  # read before it is transposed; in fewer bytes the calls cost more than the caches give
 _LEAST_KNOWN = 0.1  # of a weighted sum
 
 Marks = NDArray[np.bool_] | None  # of what is unknown; None for nothing
@@ -55,6 +55,8 @@ class Bands:
         turns: list[Interpolation] | None = None,
         binarize_above: float | None = None,
         unknown: float = 0.0,
+        *,
+        reuse: bool = False,
     ) -> None:
         self.scan = scan
         self.omega_index = omega_index
@@ -65,6 +67,7 @@ class Bands:
         self._native = scan.dtype.newbyteorder("=")
         self._file = scan.open()
         self._tile = np.empty(0, dtype=scan.dtype)
+        self._flat = np.empty(0, dtype=self.dtype) if reuse else None
 
     def __enter__(self) -> Bands:
         return self
@@ -83,7 +86,7 @@ class Bands:
         """The maps of the pixels in the boxes (n, 4) of the omegas `part`, one omega after the other."""
         n_pixels = boxes[:, 2] * boxes[:, 3]
         first_row = np.concatenate([[0], np.cumsum(n_pixels)[:-1]]).astype(np.int64)
-        flat = np.empty((int(n_pixels.sum()), self.n_pairs), dtype=self.dtype)
+        flat = self._room(int(n_pixels.sum()))
         unknown: Marks = None
         for k, number in enumerate(range(*part.indices(self.omega_index.size))):
             if n_pixels[k] > 0:
@@ -92,6 +95,14 @@ class Bands:
                     unknown = np.zeros(flat.shape, dtype=np.bool_) if unknown is None else unknown
                     unknown[rows][place] = marks
         return PixelSet(flat, boxes, first_row, unknown)
+
+    def _room(self, n_pixels: int) -> NDArray[Any]:
+        n_values = n_pixels * self.n_pairs
+        if self._flat is None:
+            return np.empty((n_pixels, self.n_pairs), dtype=self.dtype)
+        if self._flat.size < n_values:
+            self._flat = np.empty(n_values, dtype=self.dtype)
+        return self._flat[:n_values].reshape(n_pixels, self.n_pairs)
 
     def _load_omega(
         self, number: int, box: NDArray[np.int64], rows: NDArray[Any]
