@@ -68,7 +68,10 @@ class Checks:
 
 
 def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) -> Checks:
-    """Project the result and try other geometries. Collective; the result is that of rank 0."""
+    """Project the result and try other geometries. Collective; the result is that of rank 0.
+
+    A quick look asks whether grain, geometry and scan are right, not how well the scan tells them.
+    """
     density = result.mask.astype(np.float64)
     if comm.rank == 0 and setting.params.method == "mlem":
         density = result.fields["intensity"]
@@ -78,9 +81,12 @@ def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) 
         comparison = projections.compare(setting, density, comm, result.fields, facts, quiet=quiet)
     scan = doubts.load(setting, comm)
     held_out = None
-    if comparison is not None and scan is not None and setting.params.method == "mlem":
+    quick = setting.params.quality == "quick"
+    if comparison is not None and scan is not None and setting.params.method == "mlem" and not quick:
         held_out = heldout.judge(setting, result.mask, facts, scan, comm)
     verdicts = doubts.try_others(setting, scan, comm, quiet=quiet)
+    if quick:
+        return Checks(comparison, verdicts)
     return Checks(comparison, verdicts, held_out, parity.judge(setting, comm, facts.get("gain", 1.0)))
 
 

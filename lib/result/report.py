@@ -192,7 +192,7 @@ def _volume(setting: Setting, fields: Mapping[str, Array], mask: NDArray[np.bool
     )
     stills = [
         _picture(view.title, f"{_MIDDLE} {view.text}", partial(view.still, body), "still")
-        for view in shown
+        for view in (shown[:1] if params.quality == "quick" else shown)
         if view.title not in _ONLY_MOVING
     ]
     keys = _Part(

@@ -13,6 +13,7 @@ from lib.initfile.parse import parse, read_initfile
 from lib.mlem import expectation, iterate, shape
 from lib.mlem.map_kernels import RUN
 from lib.mlem.maps import Maps, padded
+from lib.mlem.search import Found, Search
 from lib.parallel.communicator import SerialComm
 from lib.physics.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
 from lib.projection.footprint import ONE_PIXEL
@@ -192,11 +193,24 @@ def test_missing_frames_and_excluded_omegas_are_left_out(tmp_path, run: Run):
     assert np.median(np.linalg.norm(deviation, axis=1)) < 0.12
 
 
-def test_resolution_is_found(tmp_path):
+@pytest.mark.parametrize("quality", ["normal", "quick", "quick, not told by a few pixels"])
+def test_resolution_is_found(tmp_path, monkeypatch, quality):
     """The widths of the instrument, from the scan, to a third."""
-    case = phantoms.make()
-    params, _ = read_initfile(case.write(tmp_path, method="mlem", iterations=2))
+    case, looks = phantoms.make(), []
+    params, _ = read_initfile(
+        case.write(tmp_path, method="mlem", iterations=2, quality=quality.split(",")[0])
+    )
+    first = Search.first
+
+    def counted(self: Search) -> Found:
+        found = first(self)
+        looks.append(found)
+        return found._replace(sure=found.sure and (len(looks) > 1 or "not told" not in quality))
+
+    monkeypatch.setattr(Search, "first", counted)
     _, _, facts = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    assert len(looks) == (2 if "not told" in quality else 1)
+    assert facts["resolution_found"]
     assert facts["rock_width_deg"] == pytest.approx(phantoms.ROCK, rel=0.35)
     assert facts["roll_width_deg"] == pytest.approx(phantoms.ROLL, rel=0.35)
 
