@@ -22,7 +22,7 @@ from .parallel.communicator import Comm, SerialComm, together
 from .parallel.crew import Crew, help_out
 from .parallel.memory import check_memory
 from .parallel.messages import broadcast
-from .projection.jit import compile_first
+from .projection.jit import compile_first, load_compiler
 from .projection.kernel_cache import hand_over
 from .result import files
 from .result.derived import add_derived, take_out_strain
@@ -125,6 +125,8 @@ def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool, report: bool
             calls = WARMUPS[params.method](prepared)
             calls_of_checks = checks_warmup.small_calls(prepared) if report else ()
             compile_first(chain(calls, calls_of_checks), quiet=quiet)
+        else:
+            load_compiler()
     setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
     hand_over(comm)
     return setting

@@ -184,13 +184,12 @@ def cast(values, place, image):  # type: ignore[no-untyped-def]
         px = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + shift[0] + start_x
         py = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + shift[1] + start_y
         first_x, first_y = int(np.floor(px)), int(np.floor(py))
-        along_x = tables[0, int((px - first_x) * _PHASES)]
-        along_y = tables[1, int((py - first_y) * _PHASES)]
+        at_x, at_y = np.uintp((px - first_x) * _PHASES), np.uintp((py - first_y) * _PHASES)
         low, high = max(0, -first_y), min(n_y, shape[1] - first_y)
         for i in range(max(0, -first_x), min(n_x, shape[0] - first_x)):
-            weight = values[v] * along_x[i]
+            weight = values[v] * tables[0, at_x, np.uintp(i)]
             for j in range(low, high):
-                image[first_x + i, first_y + j] += weight * along_y[j]
+                image[np.uintp(first_x + i), np.uintp(first_y + j)] += weight * tables[1, at_y, np.uintp(j)]
 
 
 @kernel()

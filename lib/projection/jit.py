@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numba
+from numba.core.registry import cpu_target
 
 from .kernel_cache import KernelCache
 
@@ -41,6 +42,12 @@ def compile_first(calls: Iterable[Callable[[], object]], *, quiet: bool = False)
                 print("compiling kernels ...", file=sys.stderr, flush=True)
     if said and not quiet:
         print(f"compiled kernels: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def load_compiler() -> None:
+    """Have numba load what it loads before its first kernel (0.2 s), while another rank prepares the run."""
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 def _n_compiled() -> int:
