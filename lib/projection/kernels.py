@@ -50,6 +50,26 @@ def add_frame(frame, total, most, n_unknown):  # type: ignore[no-untyped-def]
         n_unknown[i] += np.uint16(not known)
 
 
+@kernel()
+def second_brightest(rim, around):  # type: ignore[no-untyped-def]
+    """Around (n_x, n_y) = the largest but one of the eight pixels about each of `rim` (n_x + 2, n_y + 2).
+
+    At least 0.
+    """
+    n_y = around.shape[1]
+    most = np.empty(n_y, dtype=np.float32)
+    for x in range(around.shape[0]):
+        line = around[x]
+        line[:], most[:] = 0.0, 0.0
+        for i in range(3):
+            for j in range(3):
+                if i != 1 or j != 1:
+                    beside = rim[x + i, j : j + n_y]
+                    for y in range(n_y):
+                        line[y] = max(line[y], min(most[y], beside[y]))
+                        most[y] = max(most[y], beside[y])
+
+
 @kernel(error_model="numpy")
 def sum_bins(frame, y0, bins, least_known, out):  # type: ignore[no-untyped-def]
     """out[i, j] = the sum of the pixels of a bin, bins = (along x, along y), from column 0 and row y0 on.

@@ -20,7 +20,7 @@ from ..projection import kernels
 from ..projection.views import PixelSet
 from .store import Scan
 
-_TILE_BYTES = 8 << 20  # read before it is transposed; in fewer bytes the calls cost more than the caches give
+_TILE_BYTES = 4 << 20  # read before it is transposed; in fewer bytes the calls cost more than the caches give
 _LEAST_KNOWN = 0.1  # of a weighted sum
 
 Marks = NDArray[np.bool_] | None  # of what is unknown; None for nothing

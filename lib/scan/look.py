@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..parallel.messages import collect, collect_everywhere
 from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.noise import Dark
+from ..projection import kernels
 from .bands import Bands, Marks, filled_in
 from .hull import Look
 from .setting import Setting
@@ -113,13 +113,8 @@ def zingers(image: Image, variance: float, gain: float = 1.0) -> NDArray[np.bool
     pixels.
     """
     rim = np.pad(np.nan_to_num(image, nan=0.0), 1, mode="edge")
-    n_x, n_y = image.shape
-    most, around = np.zeros((2, n_x, n_y), dtype=np.float32)
-    for i, j in product(range(3), repeat=2):
-        if (i, j) != (1, 1):
-            beside = rim[i : i + n_x, j : j + n_y]
-            np.maximum(around, np.minimum(most, beside), out=around)
-            np.maximum(most, beside, out=most)
+    around = np.empty(image.shape, dtype=np.float32)
+    kernels.second_brightest(rim, around)
     limit = _ZINGER_TIMES * around + _ZINGER_SIGMA * np.sqrt(gain * around + np.float32(variance + 1.0))
     return np.asarray(image > limit)
 

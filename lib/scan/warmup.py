@@ -23,6 +23,7 @@ def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:
     yield lambda: kernels.transpose_frames(frames, 0, 1, maps)
     pixel, total, n_unknown = maps[0, :1], np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.uint16)
     yield lambda: kernels.add_frame(pixel, total, pixel.copy(), n_unknown)
+    yield lambda: kernels.second_brightest(np.zeros((3, 3), dtype=np.float32), total[None])
     small = (np.zeros((1, 2, 3)), np.zeros((1, 2)), (1, 1), *(np.zeros(1) for _ in range(3)))
     yield lambda: kernels.count_hull(np.zeros(1, np.int32), np.zeros((1, 1), np.uint8), *small)
 
