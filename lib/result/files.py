@@ -137,6 +137,7 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
 
     params, (fields, mask, facts) = setting.params, result
     around, facts_around = neighbourhood(fields, mask, setting, crew)
+    motors = setting.measurement.scan.info.get("motors", {})
     attributes = {
         "scan": setting.measurement.scan_name,
         "tilt_frame_of_scan": setting.measurement.tilt_frame,
@@ -150,8 +151,8 @@ def describe(setting: Setting, result: Result, checks: Checks, crew: Crew = ALON
         **limits.facts(setting),
         **facts_around,
         "n_omega": int(setting.measurement.n_omega),
-        "tilt1_motor": setting.measurement.scan.info.get("motors", {}).get("tilt1", "unknown"),
-        "tilt2_motor": setting.measurement.scan.info.get("motors", {}).get("tilt2", "unknown"),
+        "tilt1_motor": str(motors.get("tilt1") or "unknown"),
+        "tilt2_motor": str(motors.get("tilt2") or "unknown"),
     }
     return volume.Volume(
         origin_um=np.array(params.grain_pos) - np.array(params.grain_dim) / 2,

@@ -30,6 +30,15 @@ ARRAY, MEASURED, INFO = "dataarray.npy", "measured.npy", "getdata.json"
 REPORT = "getdata.html"
 _WRITES_IT = "getdata.py writes it beside dataarray.npy"
 AXES = ("tilt1", "tilt2", "omega")
+_IN_INFO = {  # what is read of it
+    "scan": (str, "a name"),
+    "tilt_frame": (str, "a name"),
+    "roles": (dict, "an object"),
+    "motors": (dict, "an object"),
+    "moving": (list, "a list of axes"),
+    "optics": (dict, "an object"),
+    "unmeasured_pixels": (int, "a whole number"),
+}
 FILES = (ARRAY, *(f"{axis}.npy" for axis in AXES), MEASURED, INFO)  # renamed in this order, the json last
 
 
@@ -220,15 +229,24 @@ def read_scan(folder: Path) -> Scan:
     measured = np.ones(shape[:3], dtype=bool)
     if (folder / MEASURED).exists():
         measured = _check_measured(folder / MEASURED, _load(folder / MEASURED), shape[:3])
-    info: dict[str, Any] = {}
-    if (folder / INFO).exists():
-        try:
-            info = json.loads((folder / INFO).read_text())
-        except ValueError as error:
-            raise Recon3DError(folder / INFO, f"is not JSON ({error})") from None
-        if not isinstance(info, dict):
-            raise Recon3DError(folder / INFO, "must hold a JSON object, as getdata.py writes it")
-    return Scan(folder, shape, dtype, axes[0], axes[1], axes[2], measured, info)
+    return Scan(folder, shape, dtype, axes[0], axes[1], axes[2], measured, _read_info(folder / INFO))
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """What getdata.json says, without what it leaves open; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        info = json.loads(path.read_text())
+    except ValueError as error:
+        raise Recon3DError(path, f"is not JSON ({error})") from None
+    if not isinstance(info, dict):
+        raise Recon3DError(path, "must hold a JSON object, as getdata.py writes it")
+    for key, (kind, name) in _IN_INFO.items():
+        value = info.get(key)
+        if value is not None and not (isinstance(value, kind) and not isinstance(value, bool)):
+            raise Recon3DError(path, f"{key} is {json.dumps(value)}; it must be {name}, or null")
+    return {key: value for key, value in info.items() if value is not None}
 
 
 def scan_of_arrays(
