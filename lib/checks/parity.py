@@ -153,10 +153,12 @@ class _Views:
         return self.measurement.scanned(k) & self._mirrored(self.measurement.scanned(other))
 
     def _mirrored(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Positions at the other omega: tilts above omega stay, those below it turn over."""
+        """Positions at the other omega: tilts above omega stay, those below it turn over about tilt_zero."""
         if self.measurement.tilt_frame == "sample":
             return mask
-        return mask.reshape(self.measurement.scanned_shape)[::-1, ::-1].ravel()
+        (first, has_first), (second, has_second) = map(_opposite, self.measurement.relative_axes_deg())
+        there = mask.reshape(self.measurement.scanned_shape)[np.ix_(first, second)]
+        return (there & has_first[:, None] & has_second).ravel()
 
     def _sums(self, k: int, mask: NDArray[np.bool_]) -> Array:
         """Sums (8, n_along, n_across) over the positions: of the light, and of that times each angle.
@@ -200,6 +202,15 @@ class _Views:
         return np.asarray(
             (light > _LIT * np.percentile(light, _BRIGHT)) & (light > _LIT_SIGMA * np.sqrt(variance))
         )
+
+
+def _opposite(axis_deg: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The position on the other side of zero from each, and whether there is one, to half a step."""
+    distance = np.abs(axis_deg[:, None] + axis_deg)
+    index = distance.argmin(axis=1)
+    if axis_deg.size == 1:
+        return index, np.ones(1, dtype=np.bool_)
+    return index, distance.min(axis=1) < 0.501 * np.ptp(axis_deg) / (axis_deg.size - 1)
 
 
 def _linear(images: Array, places: Array, axis: int) -> Array:

@@ -85,6 +85,21 @@ def test_a_rotation_of_the_lattice_turns_over(tmp_path: Path, mode: str, frame: 
     assert (shares(tmp_path, scan(mode, frame, flip=flip)) < 0.08).all()
 
 
+@pytest.mark.parametrize("left_out", [(1, 0), (1, 1), (2, 1)])
+def test_tilts_about_a_zero_off_their_middle(tmp_path: Path, left_out: tuple[int, int]) -> None:
+    """Below omega, views half a turn apart see the range on the other side of the zero: only both count."""
+    case = scan(frame="lab")
+    first, second = left_out
+    case = replace(
+        case,
+        counts=np.ascontiguousarray(case.counts[first:, second:]),
+        tilt1=case.tilt1[first:],
+        tilt2=case.tilt2[second:],
+        init=case.init | {"tilt_zero": [0, 0]},
+    )
+    assert not (shares(tmp_path, case) > 0.08).any()  # NaN where too little is left
+
+
 @pytest.mark.parametrize("mode", ["horizontal", "vertical"])
 def test_strain_stays_in_rocking_and_a_leaning_acceptance_in_rolling(tmp_path: Path, mode: str) -> None:
     rocking, rolling = shares(tmp_path, scan(mode, strain=0.008))
