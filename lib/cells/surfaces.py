@@ -25,12 +25,13 @@ class Surface(NamedTuple):
 
     points (n, 3) in um, sample frame; corners (m, 4) number them; between (m, 2) are the labels on both
     sides, the smaller first, 0 (outside) last. Seen from the first, the corners run so that the normal of
-    the right hand points to the second.
+    the right hand points to the second. voxels (m, 3) are the voxels on the side of the first.
     """
 
     points_um: Array
     corners: NDArray[np.int64]
     between: Labels
+    voxels: NDArray[np.int64]
 
     def areas_um2(self) -> Array:
         """The vector areas (m, 3): size and normal of each quadrilateral."""
@@ -41,34 +42,38 @@ class Surface(NamedTuple):
 def surface(labels: Labels, origin_um: Array, spacing_um: Array) -> Surface:
     """The surface of all cells of labels (n_x, n_y, n_z), whose first voxel has a corner at origin_um."""
     padded = np.pad(labels, 1)
-    corners, between = _quads(padded)
+    corners, between, voxels = _quads(padded)
     nodes, where = np.unique(corners, return_inverse=True)
     corners = where.reshape(corners.shape)
     grid = np.array(padded.shape) + 1
     points = np.stack(np.unravel_index(nodes, grid), axis=1).astype(np.float64)
     smooth = _smoothed(points, corners, between)
-    return Surface(origin_um + spacing_um * (smooth - 1.0), corners, between)
+    return Surface(origin_um + spacing_um * (smooth - 1.0), corners, between, voxels - 1)
 
 
-def _quads(padded: Labels) -> tuple[NDArray[np.int64], Labels]:
-    """Corners (m, 4), numbers of nodes in the grid of voxel corners, and labels (m, 2) of both sides."""
+def _quads(padded: Labels) -> tuple[NDArray[np.int64], Labels, NDArray[np.int64]]:
+    """Corners (m, 4), numbers of nodes in the grid of voxel corners, labels (m, 2) of both sides.
+
+    And the voxels (m, 3) on the side of the first label.
+    """
     grid = np.array(padded.shape) + 1
     stride = np.array([grid[1] * grid[2], grid[2], 1])
-    corners, between = [], []
+    corners, between, voxels = [], [], []
     for axis in range(3):
         moved = np.moveaxis(padded, axis, 0)
         at = np.nonzero(moved[:-1] != moved[1:])
         pair = np.stack([moved[:-1][at], moved[1:][at]], axis=1)
-        index = np.insert(np.stack(at[1:]), axis, at[0] + 1, axis=0)
+        beyond = np.insert(np.stack(at[1:]), axis, at[0] + 1, axis=0)
         one, two = (stride[(axis + k) % 3] for k in (1, 2))
-        quad = (stride @ index)[:, None] + np.array([0, one, one + two, two])  # its normal is the axis
+        quad = (stride @ beyond)[:, None] + np.array([0, one, one + two, two])  # its normal is the axis
         first = np.where(pair == 0, np.iinfo(np.int32).max, pair)
         turn = first[:, 0] > first[:, 1]
         quad[turn] = quad[turn][:, ::-1]
         pair[turn] = pair[turn][:, ::-1]
         corners.append(quad)
         between.append(pair)
-    return np.concatenate(corners), np.concatenate(between)
+        voxels.append(beyond.T - np.where(turn, 0, 1)[:, None] * (np.arange(3) == axis))
+    return np.concatenate(corners), np.concatenate(between), np.concatenate(voxels)
 
 
 def _smoothed(points: Array, corners: NDArray[np.int64], between: Labels) -> Array:

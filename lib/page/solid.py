@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
-from scipy.spatial import cKDTree
 
 from ..cells.surfaces import surface
 from .pictures import Array, Body, Mask
@@ -52,14 +50,8 @@ class Solid:
         """The smooth surface of the grain, or of a part of it."""
         shown = self.mask if mask is None else mask
         found = surface(shown.astype(np.int32), self.start_um, self.pitch_um)
-        rim = shown & ~binary_erosion(shown)
-        numbers = np.cumsum(self.mask).reshape(self.mask.shape)[rim] - 1
-        rim_um = self.start_um + self.pitch_um * (np.argwhere(rim) + 0.5)
-        normal = found.areas_um2()
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
-        inside = found.points_um[found.corners].mean(axis=1) - 0.5 * self.pitch_um * normal
-        nearest = cKDTree(rim_um / self.pitch_um).query(inside / self.pitch_um)[1]
-        return Net(found.points_um, found.corners, numbers[nearest])
+        numbers = np.cumsum(self.mask).reshape(self.mask.shape) - 1
+        return Net(found.points_um, found.corners, numbers[tuple(found.voxels.T)])
 
 
 def solid(body: Body, most: int) -> Solid:
