@@ -100,11 +100,13 @@ def make(
     widths: tuple[float, float] = (ROCK, ROLL),
     lean: tuple[float, float] = (0.0, 0.0),
     tails: float = 0.0,
+    moves: float = 0.0,
 ) -> Case:
     """A scan of the grain over a full turn; peak_counts is about that of its brightest pixel.
 
     crystal gives the orientations (n, 2) of points (n, 3), widths are the FWHM of rocking and rolling, lean
     by how much the accepted roll moves from pixel to pixel along x and y, tails the share of a Lorentzian.
+    tilt1 moves by so many degrees while a frame is taken.
     """
     rng = np.random.default_rng(seed)
     size = 10.0
@@ -114,16 +116,18 @@ def make(
     tilts = STEP * (np.arange(n_tilts) - (n_tilts - 1) / 2)
     omega = 360.0 / n_omega * np.arange(n_omega)
     counts = np.zeros((n_tilts, n_tilts, n_omega, *roi))
+    on_the_way = moves * ((np.arange(5) + 0.5) / 5 - 0.5) if moves else np.zeros(1)
     for k, w in enumerate(np.radians(omega)):
         x_d, z_d = image_of(mode, points, w)
         ix, iy = (np.rint(p + (size - 1) / 2).astype(int) for p, size in zip((x_d, z_d), roi, strict=True))
         pixel = ix * roi[1] + iy
         for i, j in np.ndindex(n_tilts, n_tilts):
-            rock, roll = deviations(mode, frame, np.array([tilts[i], tilts[j]]), ab, w)
-            roll = roll + lean[0] * x_d + lean[1] * z_d
-            square = (rock / widths[0]) ** 2 + (roll / widths[1]) ** 2
-            weight = (1 - tails) * np.exp(-4 * np.log(2) * square) + tails / (1 + 4 * square)
-            counts[i, j, k] = np.bincount(pixel, weight, roi[0] * roi[1]).reshape(roi)
+            for moved in on_the_way:
+                rock, roll = deviations(mode, frame, np.array([tilts[i] + moved, tilts[j]]), ab, w)
+                roll = roll + lean[0] * x_d + lean[1] * z_d
+                square = (rock / widths[0]) ** 2 + (roll / widths[1]) ** 2
+                weight = (1 - tails) * np.exp(-4 * np.log(2) * square) + tails / (1 + 4 * square)
+                counts[i, j, k] += np.bincount(pixel, weight, roi[0] * roi[1]).reshape(roi)
     counts = rng.poisson(counts * (peak_counts / counts.max())).astype(float)
     counts += rng.normal(0, read_noise, counts.shape) if read_noise else 0.0
     axis = size / n * (np.arange(n) - (n - 1) / 2)

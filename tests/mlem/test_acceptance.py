@@ -156,6 +156,19 @@ def test_a_motor_moves_as_the_files_say_unless_the_key_does(tmp_path, key, movin
     assert (found.swept, sure) == (pytest.approx(steps * phantoms.STEP), True)
 
 
+@pytest.mark.parametrize(
+    ("frame", "width", "moves"), [("lab", 0.5, 1.0), ("sample", 0.5, 1.0), ("sample", 0.8, 0.0)]
+)
+def test_a_motor_that_moves_is_found(tmp_path, frame, width, moves):
+    """By the scan alone; a Gaussian that is as broad is none."""
+    step = phantoms.STEP
+    case = phantoms.make(frame=frame, n_tilts=7, widths=(width * step, 1.5 * step), moves=moves * step)
+    params, _ = read_initfile(case.write(tmp_path, method="mlem", iterations=2, errors="none"))
+    _, _, facts = reconstruction.solve(setting.prepare(params), SerialComm(), quiet=True)
+    assert facts["rock_box_deg"] == pytest.approx(moves * step)
+    assert facts["rock_width_deg"] == pytest.approx(width * step, rel=0.4)  # the box is most of the width
+
+
 def test_the_keys():
     lines = "unit_cell [4,4,4,90,90,90]\nhkl [2,0,0]\nwavelength 0.7\nM 10\npath /\n"
 
