@@ -23,6 +23,13 @@ HALO = 2  # layers of neighbours that take part
 _SPECK = 27  # voxels, of the smallest part of a grain
 _HALF = 0.5  # of the density inside: where a voxel is half full
 _INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
+_STILL, _MOST_MOVES = 1e-3, 30  # of an orientation, by which the window of a peak may move in the end
+
+
+@kernel(inline="always")
+def _share(i, centre, window):  # type: ignore[no-untyped-def]
+    """The part of orientation i, from half of the way to its neighbours, within a window of a centre."""
+    return max(min(i + 0.5, centre + window) - max(i - 0.5, centre - window), 0.0)
 
 
 @kernel()
@@ -53,24 +60,31 @@ def _peaks(first, run, values, index, ijk, weights, n1, n2, window, out):  # typ
                 best = s
         out[v, 0] = density
         i0, j0 = best // n2, best % n2
-        mass = m1 = m2 = 0.0
-        for i in range(max(i0 - window, 0), min(i0 + window + 1, n1)):
-            for j in range(max(j0 - window, 0), min(j0 + window + 1, n2)):
-                mass += total[i * n2 + j]
-                m1 += total[i * n2 + j] * i
-                m2 += total[i * n2 + j] * j
+        mass, m1, m2 = 0.0, float(i0), float(j0)
+        v1 = v2 = c12 = 0.0
+        for _ in range(_MOST_MOVES):
+            c1, c2 = m1, m2
+            mass = m1 = m2 = v1 = v2 = c12 = 0.0
+            for i in range(max(int(c1 - window), 0), min(int(c1 + window) + 2, n1)):
+                along = _share(i, c1, window)
+                for j in range(max(int(c2 - window), 0), min(int(c2 + window) + 2, n2)):
+                    value, x, y = along * _share(j, c2, window) * total[i * n2 + j], i - c1, j - c2
+                    mass += value
+                    m1 += value * x
+                    m2 += value * y
+                    v1 += value * x * x
+                    v2 += value * y * y
+                    c12 += value * x * y
+            if not mass > 0.0:
+                break
+            x, y = m1 / mass, m2 / mass
+            v1, v2, c12 = v1 / mass - x * x, v2 / mass - y * y, c12 / mass - x * y
+            m1, m2 = c1 + x, c2 + y
+            if abs(x) < _STILL and abs(y) < _STILL:
+                break
         if not mass > 0.0:
             out[v, 1:] = np.nan
             continue
-        m1 /= mass
-        m2 /= mass
-        v1 = v2 = c12 = 0.0
-        for i in range(max(i0 - window, 0), min(i0 + window + 1, n1)):
-            for j in range(max(j0 - window, 0), min(j0 + window + 1, n2)):
-                value = total[i * n2 + j] / mass
-                v1 += value * (i - m1) ** 2
-                v2 += value * (j - m2) ** 2
-                c12 += value * (i - m1) * (j - m2)
         second, i2, j2 = np.float32(0.0), i0, j0
         for i in range(n1):
             for j in range(n2):
@@ -115,8 +129,9 @@ def read_maps(
     """Read density and orientation off the maps.
 
     index (n_x, n_y, n_z) gives the number of a voxel among the maps, -1 for none; ijk
-    (n_voxels, 3) are the places in `index` to read. The main peak is the window of one scan step
-    around the brightest orientation.
+    (n_voxels, 3) are the places in `index` to read. The main peak is what lies within one step of the
+    scan of its own centre of mass: looked for from the brightest orientation, about which a window would
+    cut a wider peak on one side.
     """
     out = np.empty((ijk.shape[0], 10))
     n1, n2 = grid.axis1.size, grid.axis2.size

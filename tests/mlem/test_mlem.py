@@ -304,23 +304,34 @@ def test_specks_are_no_part_of_the_grain():
     assert shape.grain_mask(density).sum() == grain.sum() + 27
 
 
+def read_one(whole, step, refinement):
+    """What is read off the only voxel, whose map is (n, n), of orientations a step apart from 0 on."""
+    axis = step * np.arange(len(whole))
+    maps = Maps.full(1, whole.size, 0.0)
+    maps.values.reshape(-1)[: whole.size] = whole.ravel()
+    index, ijk = np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64)
+    return shape.read_maps(maps, index, ijk, OrientationGrid(axis, axis, refinement))
+
+
 def test_reading_of_one_map():
     """Worked numbers: a peak between two orientations, and a second one far from it."""
-    axis = np.array([0.0, 0.1, 0.2, 0.3])
-    grid = OrientationGrid.refine(axis, axis, 1)
-    maps = Maps.full(1, 16, 0.0)
-    whole = maps.values.reshape(4, 4)
-    whole[1, 1], whole[1, 2], whole[3, 0] = 3.0, 1.0, 1.5
-    readings = shape.read_maps(
-        maps, np.zeros((1, 1, 1), dtype=np.int64), np.zeros((1, 3), dtype=np.int64), grid
-    )
+    whole = np.zeros((6, 6))
+    whole[1, 1], whole[1, 2], whole[5, 0] = 3.0, 1.0, 1.5
+    readings = read_one(whole, 0.1, 2)
     weight = shape.neighbour_weights()[2, 2, 2]
     assert readings.density[0] == pytest.approx(5.5 * weight)
     assert (readings.tilt1[0], readings.tilt2[0]) == pytest.approx((0.1, 0.125))
     assert readings.var2[0] == pytest.approx(0.1**2 * 0.25 * 0.75)
     assert readings.second_peak[0] == pytest.approx(0.5)
-    assert (readings.apart1[0], readings.apart2[0]) == pytest.approx((0.2, 0.1))
+    assert (readings.apart1[0], readings.apart2[0]) == pytest.approx((0.4, 0.1))
     assert readings.peak_mass[0] == pytest.approx(4.0 * weight)
+
+
+def test_a_peak_wider_than_a_step_is_not_pulled_to_the_grid():
+    """Where the scan is finer than the resolution: the window about its brightest orientation cuts it."""
+    x, y = np.arange(17)[:, None] - 8.45, np.arange(17) - 7.6
+    readings = read_one(np.exp(-(x**2 + y**2) / (2 * 1.7**2)), 1.0, 2)
+    assert (readings.tilt1[0], readings.tilt2[0]) == pytest.approx((8.45, 7.6), abs=0.03)
 
 
 def test_init_file_takes_the_method():
