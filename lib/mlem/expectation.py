@@ -4,7 +4,8 @@ Forward model: I[t, w, u] = sum_s K_w[t, s] sum_v P_w[u, v] f[v, s] + background
 voxels on pixels (`projection.footprint`) and K_w the response of the scanned tilts (`tilts.response`). f is
 found by expectation maximisation with ordered subsets of omegas (Shepp & Vardi 1982, IEEE Trans. Med.
 Imaging 1, 113; Hudson & Larkin 1994, ibid. 13, 601), started from a constant on the visual hull.
-Dark noise is taken in by the shifted-Poisson model: its variance is added to data and prediction.
+Dark noise is taken in by the shifted-Poisson model: its variance is added to data and prediction. What is
+still below zero then stays: cut, it would be light that no grain gives.
 Beam, absorption and normalisation give each omega a brightness of its own, a factor of its light: at every
 step it is the likeliest, what was counted over what is expected, so that a step changes the grain and not its
 total.
@@ -189,7 +190,7 @@ class Model:
             noise = np.float32(self.dark.in_photons)
             light = self.project(view, maps)[0][:, view.measured]
             expected = np.maximum(self.dark.stored(light) + noise, _FAINTEST)
-            counts = np.maximum(view.counts()[:, view.measured] + noise, 0.0)
+            counts = view.counts()[:, view.measured] + noise
             known = np.isfinite(counts)
             if not known.all():
                 expected, counts = expected[known], counts[known]

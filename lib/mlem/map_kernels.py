@@ -255,7 +255,7 @@ def compare(expected, counts, measured, owned, factor, dark, faintest):  # type:
             x = light + level
             e = max(_HALF * (x + np.sqrt(x * x + cut * cut)) + noise, faintest)
             count = np.float32(data[t])
-            c = max(count + noise, _ZERO) if count == count else e  # noqa: PLR0124 - NaN is not
+            c = count + noise if count == count else e  # noqa: PLR0124 - NaN is not
             ratio = c / e
             counted = measured[t] if (light >= least) & (count == count) else _ZERO  # noqa: PLR0124
             in_row += min((c - e) * (ratio - _ONE), most) * counted

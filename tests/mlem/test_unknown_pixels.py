@@ -121,3 +121,14 @@ def test_the_noise_is_that_of_the_known_pixels() -> None:
     some = dark.known_values(scan, dark.sample_frames(scan, np.arange(24)))
     assert np.isfinite(some).all()
     assert some.size == pytest.approx(0.97 * whole.size, rel=0.01)
+
+
+def test_noise_below_zero_makes_no_light() -> None:
+    """What is counted over what is expected is 1 in the mean without light, however low values are."""
+    rng = np.random.default_rng(0)
+    counts = rng.normal(0.0, 3.0, (200, 400)).astype(np.float32)
+    ratio = np.zeros_like(counts)
+    dark = tuple(np.float32(v) for v in (0.0, 0.0, 9.0, 9.0, np.inf))  # level, cut, noise, least light, most
+    measured, owned = np.ones(400, np.float32), np.ones(200, np.bool_)
+    map_kernels.compare(ratio, counts, measured, owned, np.float32(1.0), dark, np.float32(1e-6))
+    assert ratio.mean() == pytest.approx(1.0, abs=0.004)
