@@ -1,7 +1,8 @@
 """Whether the iterations still move the answer: the orientations and how full the voxels are.
 
 Noise goes on moving single voxels for ever, and the misfit stands still long before slow, smooth errors
-have gone. So what counts is how far the orientations move together in cells of a few voxels.
+have gone. So what counts is how far the orientations move together in cells of a few voxels, and that in
+both halves of a cell: with few counts noise moves whole cells, but not their halves alike.
 """
 
 from __future__ import annotations
@@ -57,18 +58,19 @@ def mark_centres(first, run, values, n1, n2, window, out):  # type: ignore[no-un
 class Watch:
     """Compares the maps of this rank's voxels from one iteration to the next.
 
-    grid are the orientations; cell (n_voxels,) numbers the cell of each voxel, of n_cells in the volume.
+    grid are the orientations; half (n_voxels,) numbers the half of a cell in which each voxel lies, of
+    n_halves in the volume, those of a cell one after the other.
     """
 
     grid: OrientationGrid
-    cell: NDArray[np.int64]
-    n_cells: int
+    half: NDArray[np.int64]
+    n_halves: int
     _before: Array | None = field(default=None, init=False)
 
     def moved(self, maps: Maps) -> Array:
-        """What this rank's voxels of each cell have moved since the last call, to be added to other ranks'.
+        """What this rank's voxels of each half have moved since the last call, to be added to other ranks'.
 
-        (5, n_cells): mass of the peaks, mass times the move of their centre along both tilts in steps of the
+        (5, n_halves): mass of the peaks, mass times the move of their centre along both tilts in steps of the
         scan, total and its change. Nothing at the first call.
         """
         now = np.empty((maps.n_voxels, 4))
@@ -76,16 +78,18 @@ class Watch:
         mark_centres(maps.first, maps.run, maps.values, n1, n2, self.grid.refinement, now)
         before, self._before = self._before, now
         if before is None:
-            return np.zeros((5, self.n_cells))
+            return np.zeros((5, self.n_halves))
         step = np.clip((now[:, 1:3] - before[:, 1:3]) / self.grid.refinement, -1.0, 1.0)
         columns = (now[:, 0], *(now[:, :1] * step).T, now[:, 3], now[:, 3] - before[:, 3])
-        return np.stack([np.bincount(self.cell, column, self.n_cells) for column in columns])
+        return np.stack([np.bincount(self.half, column, self.n_halves) for column in columns])
 
     @staticmethod
     def stands(moved: Array) -> bool:
-        """Whether cells that moved so much, all ranks' together, hardly move any more."""
-        mass, move1, move2, total, change = moved
-        if not mass.sum() > 0.0:
+        """Whether cells whose halves moved so much, all ranks' together, hardly move any more."""
+        mass, move1, move2, total, change = moved.reshape(5, -1, 2)
+        weight = mass.min(axis=1)
+        if not weight.sum() > 0.0:
             return False
-        still = float(np.hypot(move1, move2).sum()) <= _STILL_STEPS * float(mass.sum())
-        return still and float(np.abs(change).sum()) <= _STILL_SHARE * float(total.sum())
+        alike = sum((move / np.maximum(mass, 1e-30)).prod(axis=1) for move in (move1, move2)) @ weight
+        still = float(alike) <= _STILL_STEPS**2 * float(weight.sum())
+        return still and float(np.abs(change.sum(axis=1)).sum()) <= _STILL_SHARE * float(total.sum())

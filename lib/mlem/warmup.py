@@ -46,7 +46,7 @@ def fit_one_voxel(measurement: Measurement, matrix: NDArray[np.float64], dtype: 
         view = View(*place, pixels, lambda: counts, measured, response, cover, hit)
         model, maps = Model(xyz, [view], scaled=True), Maps.full(1, grid.n_pairs, 1.0)
         with_noise(model, maps, [0], None, NoExchange(), SerialComm())
-        watch = Watch(grid, np.zeros(1, dtype=np.int64), 1)
+        watch = Watch(grid, np.zeros(1, dtype=np.int64), 2)
         maps, _ = expectation.maximise(model, maps, 1, 1, NoExchange(), watch=watch)
         if refinement == 1:
             _simulate_one_voxel(measurement, model)

@@ -14,6 +14,7 @@ from lib.mlem import expectation, iterate, shape
 from lib.mlem.map_kernels import RUN
 from lib.mlem.maps import Maps, padded
 from lib.mlem.search import Found, Search
+from lib.mlem.standstill import Watch
 from lib.parallel.communicator import SerialComm
 from lib.physics.tilts import BLUR_STEPS, OrientationGrid, Resolution, response
 from lib.projection.footprint import ONE_PIXEL
@@ -332,6 +333,15 @@ def test_a_peak_wider_than_a_step_is_not_pulled_to_the_grid():
     x, y = np.arange(17)[:, None] - 8.45, np.arange(17) - 7.6
     readings = read_one(np.exp(-(x**2 + y**2) / (2 * 1.7**2)), 1.0, 2)
     assert (readings.tilt1[0], readings.tilt2[0]) == pytest.approx((8.45, 7.6), abs=0.03)
+
+
+def test_noise_alone_does_not_keep_the_iterations_going():
+    """What moves the two halves of cells alike does; what moves them apart is noise, however far."""
+    rng = np.random.default_rng(0)
+    mass, noise = np.ones(4000), rng.normal(0.0, 0.01, (2, 4000))
+    assert Watch.stands(np.stack([mass, *noise, mass, 0 * mass]))
+    assert not Watch.stands(np.stack([mass, *(noise + 0.01), mass, 0 * mass]))
+    assert not Watch.stands(np.stack([mass, *noise, mass, 0.02 * mass]))
 
 
 def test_init_file_takes_the_method():
