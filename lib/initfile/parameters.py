@@ -196,7 +196,7 @@ class Parameters(SimulationKeys):
     subsets: int | None = key(
         _RECONSTRUCTION,
         readers.either("auto", None, readers.count),
-        "of omegas in mlem; auto: about 3 omegas in each",
+        "of omegas in mlem; auto: about 3 omegas in each, 5 where one angle is scanned",
         default=None,
     )
     memory: float | None = key(

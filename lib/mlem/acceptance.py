@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 
 _LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
 _CLEARLY = 0.08  # of what one wider by a factor of e may cost, that a moving motor must gain
-_ABOUT = (1.0, 1.25, 1.6)  # times a width, among which that lies that does best on the finest grid
-_SURE = 30.0  # log likelihood that tails, or a field which leans, must gain
+_ABOUT = (0.64, 0.8, 1.0, 1.25, 1.6)  # times a width, among which that lies that does best on the finest grid
+_SURE = 30.0  # log likelihood that tails, a motor that moves, or a field which leans, must gain
 _SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
 _MATTERS = 0.12  # steps by which the accepted roll moves over the grain's radius of gyration; less is chance
@@ -65,7 +65,7 @@ def with_sweep(search: Search, found: Resolution) -> Resolution:
     left = found.without_sweep_of(step, _LEAST_LEFT)
     if left > step:
         return found
-    best, least = found, _CLEARLY * search.price
+    best, least = found, max(_CLEARLY * search.price, _SURE / search.n_counts(FINER))
     before = _at_best(search, found)
     for by_mu in (False, True) if kind.tilt_frame == "sample" else (False,):
         swept = replace(found, rocking=left, swept=step, by_mu=by_mu)

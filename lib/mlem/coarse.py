@@ -161,7 +161,7 @@ class Trial:
     """Coarse voxels xyz_um (n, 3) before the coarse scan, seen by `views` (of the coarse pixels).
 
     With all_pixels, pixels that no voxel hits take part too: the data that a wrong geometry does not
-    explain then count against it.
+    explain then count against it. scaled says that each view has a brightness of its own.
     """
 
     measurement: Measurement
@@ -169,6 +169,7 @@ class Trial:
     xyz_um: Array
     views: Views
     all_pixels: bool = False
+    scaled: bool = False
 
     @property
     def steps_deg(self) -> tuple[float, float]:
@@ -189,7 +190,7 @@ class Trial:
         for k, view in zip(scan.chosen.tolist(), self._unresponsive, strict=True):
             sees = partial(measurement.response, scan.axes_deg, grid, k=k)
             views.append(view.responding(lean, sees, resolution, self.xyz_um))
-        return Model(self.xyz_um, views, scan.dark, lean=lean), grid
+        return Model(self.xyz_um, views, scan.dark, self.scaled, lean), grid
 
     @cached_property
     def _unresponsive(self) -> list[View]:

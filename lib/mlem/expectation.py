@@ -36,6 +36,7 @@ Brightness = NDArray[np.float64]  # of views (n_views,)
 Lit = NDArray[np.bool_] | None  # runs (n_rows, n_runs) of an image of orientations that hold something
 
 OMEGAS_PER_SUBSET = 3  # at which a pass moves far, and noise has no more part in it than with 8
+OMEGAS_OF_LINES = 5  # where each sees the orientations along a line only: three tell too little of them
 SUBSETS_AT_ONCE = 20  # in an iteration, after which the answer is looked at
 _FAINTEST = 1e-6  # counts; a prediction below this is taken for this
 NOTHING = 2e-2  # of the highest value of a voxel, below which an orientation is given up
@@ -184,13 +185,18 @@ class Model:
         return float(squares[0] / max(squares[1], 1.0)) / self.dark.gain
 
     def deviance(self, maps: Maps) -> float:
-        """Minus the log likelihood of the maps per count, of a model that has all voxels."""
+        """Minus the log likelihood of the maps per count, of a model that has all voxels.
+
+        With the brightness of each view that goes with the maps.
+        """
         total = n_counts = 0.0
         for view in self.views:
-            noise = np.float32(self.dark.in_photons)
-            light = self.project(view, maps)[0][:, view.measured]
+            noise, data = np.float32(self.dark.in_photons), view.counts()
+            image = self.project(view, maps)[0]
+            factor = self.factors_of(self.light_sums(view, image, data)[None])[0]
+            light = np.float32(factor) * image[:, view.measured]
             expected = np.maximum(self.dark.stored(light) + noise, _FAINTEST)
-            counts = view.counts()[:, view.measured] + noise
+            counts = data[:, view.measured] + noise
             known = np.isfinite(counts)
             if not known.all():
                 expected, counts = expected[known], counts[known]

@@ -230,7 +230,9 @@ def _views(
 
 
 def _n_subsets(setting: Setting, n_views: int) -> int:
-    return setting.params.subsets or max(1, round(n_views / expectation.OMEGAS_PER_SUBSET))
+    lines = setting.measurement.scan_type.sees_lines
+    at_once = expectation.OMEGAS_OF_LINES if lines else expectation.OMEGAS_PER_SUBSET
+    return setting.params.subsets or max(1, round(n_views / at_once))
 
 
 def _check_memory_of_maps(

@@ -30,7 +30,7 @@ _N_OMEGA = 24  # of the trial, at most
 _PIXELS_ACROSS = 32  # of the trial, at most
 _QUICK = (12, 24)  # of either, of a quick look, while that tells the widths: a fifth of the time
 _TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
-_NARROW, _PERHAPS_NARROW = 1.1, 1.25  # steps of the scan; the first search finds narrow widths too broad
+_NARROW, _PERHAPS_NARROW = 1.1, 1.35  # steps of the scan; the first search finds narrow widths too broad
 _SHAPED = 0.8  # steps; a narrower resolution tells too little of its shape
 
 
@@ -56,7 +56,9 @@ def _search(setting: Setting, hull: Hull, dark: Dark, comm: Comm, n_omega: int, 
     for n_tilts in (_TILTS_ACROSS, 0):
         scan = coarse.load(measurement, dark, comm, n_omega, n_pixels, n_tilts, everywhere=True)
         xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
-        search = Search(Trial(measurement, scan, xyz_um, scan.views(projector.views)), given, like, comm)
+        scaled = setting.params.omega_scale == "auto"
+        trial = Trial(measurement, scan, xyz_um, scan.views(projector.views), scaled=scaled)
+        search = Search(trial, given, like, comm)
         found = search.first()
         narrow = found.resolution.narrow < _PERHAPS_NARROW * search.trial.usual_step_deg
         summed = max(scan.tilt_steps)
@@ -65,7 +67,7 @@ def _search(setting: Setting, hull: Hull, dark: Dark, comm: Comm, n_omega: int, 
         if not narrow:
             found = _with_the_rest(setting, search, found, 1)
             return Found(_of_one(found.resolution, measurement, summed), found.sure)
-    too_narrow = found.sure and narrow and bool(measurement.scan_type.unknown[1])  # for a grid of steps
+    too_narrow = found.sure and narrow and not measurement.scan_type.in_line  # for a grid of steps
     if too_narrow and not quick:
         return _with_the_rest(setting, search, search.again(found), REFINEMENT)
     return _with_the_rest(setting, search, found, 1)

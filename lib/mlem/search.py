@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import collect_everywhere
-from ..physics.tilts import BLUR_STEPS, USUAL_STEPS, Resolution
+from ..physics.tilts import BLUR_STEPS, SHARED_STEPS, USUAL_STEPS, Resolution, width_of_two
 from . import coarse
 from .coarse import Trial
 
@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 
 _TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
 _FAR = 8.0  # times these: surely too broad
-_FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25,)  # between the trials, coarse and fine
+_FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25, 1.1)  # between the trials, coarse and fine
+_FACTORS_IN_LINE = (1.6, 1.25, 1.1)  # where what is narrower fits as well, and what is broader not at all
 _MOVES = 6  # of the middle of the trials, at most
 _FEWEST_JUDGES = 3  # omegas that are left out
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
@@ -31,9 +32,11 @@ FINER = 3  # where the resolution is narrow
 _SUBSETS = 8
 _ITERATIONS = {1: 4, REFINEMENT: 4, FINER: 10}  # of a trial; with fewer narrow widths seem to fit, and the
 # place within a step, of which sharp edges tell, is not found yet
-_BLUR_STEPS = {1: 0.8, REFINEMENT: 0.68, FINER: BLUR_STEPS}  # with which a trial finds the true widths
+# with which a trial finds the true widths
+_BLUR_STEPS = {1: SHARED_STEPS, REFINEMENT: 0.68, FINER: BLUR_STEPS}
 _BROAD = 8e-3  # of what too broad a width costs: what one broader by a factor of e may
-_SURE = 10.0  # log likelihood that widths must gain over those that are too broad
+_BROAD_IN_LINE = 5e-4  # alike, where nothing turns, and narrow widths have noise alone to explain
+_SURE = 10.0  # log likelihood that widths must gain over those that are too broad, or of the first look
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
 
@@ -48,29 +51,41 @@ class Found(NamedTuple):
 def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
     """How badly given widths explain the scan: minus the log likelihood per count after few iterations.
 
-    On a finer grid narrow widths would explain the noise as well: every third omega is then left out of
-    the reconstruction, and it is these that it must explain.
+    Narrow widths would explain the noise as well: so the omegas of `_judges` are left out of the
+    reconstruction, and it is these that it must explain.
     """
-    blur, iterations = _BLUR_STEPS[refinement] * trial.usual_step_deg, _ITERATIONS[refinement]
-    model, grid = trial.model(resolution.sharpened(blur), refinement)
-    judges = _judges(len(model.views), refinement)
+    step, iterations = trial.usual_step_deg, _ITERATIONS[refinement]
+    if trial.measurement.scan_type.in_line:
+        sharp = replace(resolution, rocking=width_of_two(resolution.rocking, step / refinement))
+    else:
+        sharp = resolution.sharpened(_BLUR_STEPS[refinement] * step)
+    model, grid = trial.model(sharp, refinement)
+    judges = _judges(trial, refinement)
     some = len(judges) < len(model.views)
     others = [view for k, view in enumerate(model.views) if not some or k not in judges]
     maps = coarse.maximise(replace(model, views=others), grid, iterations, _SUBSETS)
     return replace(model, views=[model.views[k] for k in judges]).deviance(maps)
 
 
-def _judges(n_views: int, refinement: int) -> range:
-    """The views whose likelihood counts: all, or every third, which the reconstruction then leaves out."""
+def _judges(trial: Trial, refinement: int) -> range:
+    """The views whose likelihood counts: every third, which the reconstruction then leaves out.
+
+    All, where they are too few, or where an omega sees the orientations along a line only: there broad widths
+    foresee what was not seen better than the right ones, as they leave out noise, and on a grid of steps
+    narrow ones explain none.
+    """
+    n_views = len(trial.scan.images)
     third = range(1, n_views, 3)
-    return range(n_views) if refinement == 1 or len(third) < _FEWEST_JUDGES else third
+    along_line = trial.measurement.scan_type.sees_lines and refinement == 1
+    return range(n_views) if len(third) < _FEWEST_JUDGES or along_line else third
 
 
 class Search:
     """The widths with the least deviance: trials on a grid of widths, which the ranks share.
 
     Equal widths do not turn in the sample frame; narrower ones with broader orientations then explain the
-    scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken.
+    scan as well, but leave gaps between its positions. So of what fits alike the broadest is taken. In a scan
+    of one unknown that is the one with which two orientations look like what lies amid them.
     """
 
     def __init__(
@@ -79,7 +94,7 @@ class Search:
         self.trial, self.given, self.comm = trial, given, comm
         self.free = [i for i in range(2) if given[i] is None]
         measurement = trial.measurement
-        least = _NARROWEST if measurement.scan_type.unknown[1] else _NARROWEST_IN_LINE
+        least = _NARROWEST_IN_LINE if measurement.scan_type.in_line else _NARROWEST
         self.steps = np.array([trial.steps_deg[i] for i in self.free])
         self.least, self.most = np.log(least * self.steps), np.log(_WIDEST * self.steps)
         self.like = like  # what does not change while the widths are looked for
@@ -94,13 +109,17 @@ class Search:
         gain = far - min(deviances)
         if gain * self.n_counts(1) < _SURE:
             return Found(self._widths(usual), sure=False)
-        self.price = _BROAD * gain
-        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, _FACTORS)
+        in_line = self.trial.measurement.scan_type.in_line
+        self.price = (_BROAD_IN_LINE if in_line else _BROAD) * gain
+        factors = _FACTORS_IN_LINE if in_line else _FACTORS
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, factors)
         return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
 
     def again(self, found: Found) -> Found:
-        """The search on a finer grid of orientations, from the widths found before. Collective."""
-        return Found(self.around(found.resolution, REFINEMENT))
+        """The search on a finer grid, from widths found before; these, if it gains nothing. Collective."""
+        finer = self.around(found.resolution, REFINEMENT)
+        before, now = self.deviances([found.resolution, finer], REFINEMENT)
+        return Found(finer) if (before - now) * self.n_counts(REFINEMENT) > _SURE else found
 
     def around(self, what: Resolution, refinement: int) -> Resolution:
         """The best widths about those of a resolution, which says the rest. Collective."""
@@ -145,7 +164,7 @@ class Search:
 
     def n_counts(self, refinement: int) -> float:
         """How many counts a deviance is the mean of."""
-        return self.trial.scan.n_counts(_judges(len(self.trial.scan.images), refinement))
+        return self.trial.scan.n_counts(_judges(self.trial, refinement))
 
     def deviances(self, tried: list[Resolution], refinement: int) -> list[float]:
         """`_deviance` of some resolutions. Collective."""

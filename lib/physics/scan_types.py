@@ -124,9 +124,19 @@ class ScanType:
         return self.unknown[0] == "two_theta"
 
     @property
+    def in_line(self) -> bool:
+        """Whether there is one unknown, and the resolution blurs along it at every omega alike."""
+        return not self.unknown[1]
+
+    @property
     def one_for_two(self) -> bool:
         """Whether one scanned angle tells of two tilts."""
         return self.name == "rocking" and self.tilt_frame == "lab"
+
+    @property
+    def sees_lines(self) -> bool:
+        """Whether an omega sees what is unknown along a line only, as one angle is scanned."""
+        return self.in_line or self.one_for_two
 
     def sees_around(self, resolution: Resolution) -> bool:
         """Whether an orientation is seen along different lines at different omegas.

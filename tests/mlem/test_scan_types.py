@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lib import reconstruction
+from lib.api import load
 from lib.errors import Recon3DError
 from lib.initfile.parse import read_initfile
 from lib.mlem import expectation, iterate
@@ -162,6 +163,8 @@ def test_strain_phantom(tmp_path, run: Run, as_tilt):
     true = phantoms.strain(phantoms.voxels(case))
     error = fields["strain"][both] - (true[both] - true[both].mean())
     assert np.median(np.abs(error)) < 8e-6
+    width = load(tmp_path / "grain.vtkhdf").attributes["strain_width_deg"]
+    assert width == pytest.approx(0.9 * 0.0021, rel=0.08)
     assert 0.7 < 1.4826 * np.median(np.abs(error / fields["strain_std"][both])) < 1.4
     np.testing.assert_allclose(found[both][:, as_tilt - 1], case.orientation[both][:, 0], atol=0.0021)
     assert (found[both][:, 2 - as_tilt] == 0.4).all()

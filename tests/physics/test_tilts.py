@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.physics.geometry import Geometry
-from lib.physics.tilts import Interpolation, resolution_directions, sample_to_lab_tilts, turn_back
+from lib.physics.tilts import (
+    Interpolation,
+    resolution_directions,
+    sample_to_lab_tilts,
+    turn_back,
+    width_of_two,
+)
 from lib.projection import kernels
 
 MODES = ("horizontal", "vertical")
@@ -204,3 +210,14 @@ def test_kernel_is_the_dense_matrix_on_every_row(mode, dtype):
         found = np.full((13, 20), np.nan, dtype=np.float32)
         kernels.interpolate_pairs(scanned, turn.index, turn.weight, found)
         np.testing.assert_allclose(found, scanned @ turn.dense(20).T, rtol=1e-6, atol=1e-2)
+
+
+@pytest.mark.parametrize("width", [0.5, 0.9, 1.4, 3.0])
+def test_two_positions_look_like_what_lies_amid_them(width):
+    """What lies half a step off is seen by the next and those after it in the ratio that two of them give."""
+    narrower = width_of_two(0.1 * width, 0.1) / 0.1
+    places = np.array([0.5, 1.5])
+    amid = np.exp(-4 * np.log(2) * (places / width) ** 2)
+    two = sum(np.exp(-4 * np.log(2) * ((places + side) / narrower) ** 2) for side in (-0.5, 0.5))
+    assert narrower < width
+    assert two[1] / two[0] == pytest.approx(amid[1] / amid[0], rel=1e-3)
