@@ -1,7 +1,7 @@
 """How far orientations are off, from differences between reconstructions: self-test and halves.
 
 Local means over a cube of five voxels within the grain: what one voxel is off by chance, its neighbours are
-too. Means of absolute differences, which a few voxels at a boundary between two orientations do not rule.
+too. Means of the roots of differences, which a few voxels at a boundary between two orientations do not rule.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ Mask = NDArray[np.bool_]
 
 REACH = 5  # voxels, the side of the cube
 _NORMAL = math.sqrt(math.pi / 2.0)  # standard deviation over mean absolute deviation
+_OF_ROOTS = math.pi / (math.sqrt(2.0) * math.gamma(0.75) ** 2)  # over the square of the mean of its root
 
 
 def local_error(difference: Array, mask: Mask) -> Array:
     """Standard deviation (n_inside,) that differences (n_inside,) of the voxels of a mask tell."""
-    return _NORMAL * _local_mean(np.abs(difference), mask)
+    return _OF_ROOTS * _local_mean(np.sqrt(np.abs(difference)), mask) ** 2
 
 
 def _local_mean(values: Array, mask: Mask) -> Array:
