@@ -31,6 +31,7 @@ _PIXELS_ACROSS = 32  # of the trial, at most
 _QUICK = (12, 24)  # of either, of a quick look, while that tells the widths: a fifth of the time
 _TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
 _NARROW, _PERHAPS_NARROW = 1.1, 1.35  # steps of the scan; the first search finds narrow widths too broad
+_HIDES_NARROW = 1.6  # steps, below which a narrower one is asked for
 _SHAPED = 0.8  # steps; a narrower resolution tells too little of its shape
 
 
@@ -60,15 +61,18 @@ def _search(setting: Setting, hull: Hull, dark: Dark, comm: Comm, n_omega: int, 
         trial = Trial(measurement, scan, xyz_um, scan.views(projector.views), scaled=scaled)
         search = Search(trial, given, like, comm)
         found = search.first()
-        narrow = found.resolution.narrow < _PERHAPS_NARROW * search.trial.usual_step_deg
+        step = search.trial.usual_step_deg
+        narrow = found.resolution.narrow < _PERHAPS_NARROW * step
         summed = max(scan.tilt_steps)
         if summed == 1:
             break
         if not narrow:
             found = _with_the_rest(setting, search, found, 1)
             return Found(_of_one(found.resolution, measurement, summed), found.sure)
-    too_narrow = found.sure and narrow and not measurement.scan_type.in_line  # for a grid of steps
-    if too_narrow and not quick:
+    if not found.sure or measurement.scan_type.in_line or quick:
+        return _with_the_rest(setting, search, found, 1)
+    hides = _HIDES_NARROW * step
+    if narrow or (found.resolution.narrow < hides and search.hides_narrower(found, hides)):
         return _with_the_rest(setting, search, search.again(found), REFINEMENT)
     return _with_the_rest(setting, search, found, 1)
 

@@ -36,6 +36,7 @@ _ITERATIONS = {1: 4, REFINEMENT: 4, FINER: 10}  # of a trial; with fewer narrow 
 _BLUR_STEPS = {1: SHARED_STEPS, REFINEMENT: 0.68, FINER: BLUR_STEPS}
 _BROAD = 8e-3  # of what too broad a width costs: what one broader by a factor of e may
 _BROAD_IN_LINE = 5e-4  # alike, where nothing turns, and narrow widths have noise alone to explain
+_NARROWER = 0.7  # of a width that may hide a narrower one; more than what the finer grid finds too narrow
 _SURE = 10.0  # log likelihood that widths must gain over those that are too broad, or of the first look
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
@@ -120,6 +121,18 @@ class Search:
         finer = self.around(found.resolution, REFINEMENT)
         before, now = self.deviances([found.resolution, finer], REFINEMENT)
         return Found(finer) if (before - now) * self.n_counts(REFINEMENT) > _SURE else found
+
+    def hides_narrower(self, found: Found, below_deg: float) -> bool:
+        """Whether less of the widths below a limit explains the scan much better on a finer grid. Collective.
+
+        On that of the scan a width of less than a step may look as one of more. Much is what a width broader
+        by a factor of e may cost: a little is gained by all that is narrower.
+        """
+        widths = found.resolution.rocking, found.resolution.rolling
+        tried = [_NARROWER * w if i in self.free and w < below_deg else w for i, w in enumerate(widths)]
+        less = replace(found.resolution, rocking=tried[0], rolling=tried[1])
+        before, now = self.deviances([found.resolution, less], REFINEMENT)
+        return before - now > max(self.price, _SURE / self.n_counts(REFINEMENT))
 
     def around(self, what: Resolution, refinement: int) -> Resolution:
         """The best widths about those of a resolution, which says the rest. Collective."""
