@@ -117,7 +117,7 @@ def plain_warnings(setting: Setting, result: Result) -> list[str]:
             f"tilts): the usual one is taken ({widths} deg); give what the instrument has"
         )
     misfit = float(facts["misfit"][-1]) if len(facts.get("misfit", ())) else 0.0
-    if misfit > _FAR_MISFIT:
+    if misfit > _FAR_MISFIT and setting.params.quality != "quick":  # whose voxels are too coarse for 1
         found.append(
             f"the misfit ends at {misfit:.1f}, far above 1: the images are not explained; the geometry, the "
             "resolution widths or another grain's light may be the cause"

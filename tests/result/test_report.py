@@ -157,6 +157,7 @@ def test_alignment(tmp_path):
 
 class FakeSetting:
     warnings = ["tilt_frame <lab> & more"]
+    params = SimpleNamespace(quality="normal")
 
 
 def test_warnings_in_plain_words():
@@ -169,6 +170,8 @@ def test_warnings_in_plain_words():
     assert len(found) == 3
     mask[:, -1] = False
     assert len(trust.plain_warnings(FakeSetting(), Result({}, mask, {"misfit": [1.1]}))) == 1
+    quick = SimpleNamespace(warnings=[], params=SimpleNamespace(quality="quick"))
+    assert trust.plain_warnings(quick, Result({}, mask, {"misfit": [9.0, 7.04]})) == []
 
 
 def draw(figure, folder):
