@@ -85,9 +85,8 @@ def check(setting: Setting, result: Result, comm: Comm, *, quiet: bool = False) 
     if comparison is not None and scan is not None and setting.params.method == "mlem" and not quick:
         held_out = heldout.judge(setting, result.mask, facts, scan, comm)
     verdicts = doubts.try_others(setting, scan, comm, quiet=quiet)
-    if quick:
-        return Checks(comparison, verdicts)
-    return Checks(comparison, verdicts, held_out, parity.judge(setting, comm, facts.get("gain", 1.0)))
+    turned_over = None if quick else parity.judge(setting, comm, facts.get("gain", 1.0))
+    return Checks(comparison, verdicts, held_out, turned_over)
 
 
 def plain_warnings(setting: Setting, result: Result) -> list[str]:

@@ -62,10 +62,9 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     """Method `mlem`: the result of the whole volume on rank 0, nothing elsewhere. Collective."""
     setting = setting.fitted_to_voxels()
     measurement, projector = setting.measurement, setting.projector
-    dark = setting.dark
-    hull = find_hull(measurement, projector, comm, lit_sums(setting, dark), quiet=quiet)
+    hull = find_hull(measurement, projector, comm, lit_sums(setting), quiet=quiet)
     if hull.total > _MOST_KEPT * projector.volume.n_voxels:  # there is light nearly everywhere
-        hull = find_hull(measurement, projector, comm, lit_sums(setting, dark, _FAINT), quiet=quiet)
+        hull = find_hull(measurement, projector, comm, lit_sums(setting, _FAINT), quiet=quiet)
     with together(comm):
         if hull.total == 0 and comm.rank == 0:
             raise Recon3DError(
@@ -76,7 +75,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
     shares = [block(hull.total, comm.size, rank) for rank in range(comm.size)]
     voxels = hull.voxels(shares[comm.rank])
     xyz_um = projector.centres_um(voxels)
-    resolution, sure = find_resolution(setting, hull, dark, comm)
+    resolution, sure = find_resolution(setting, hull, comm)
     with Bands(measurement.scan, measurement.omega_index, unknown=np.nan) as bands:
         lean = Lean.of(resolution, projector.views, measurement.usual_step_deg)
         n_responses = len(projector.views) * lean.n_strips(projector.detector_shape)
@@ -84,7 +83,7 @@ def reconstruct(setting: Setting, comm: Comm, *, quiet: bool = False) -> Result:
         exchange = RankExchange(comm, _views(setting, bands, xyz_um, room, comm, quiet))
         even = not is_narrow(measurement, resolution)  # else all tilts together differ with omega anyway
         scaled = setting.params.omega_scale == "auto" and even
-        model = Model(xyz_um, exchange.views, dark.times(measurement.n_summed), scaled, lean)
+        model = Model(xyz_um, exchange.views, setting.dark.times(measurement.n_summed), scaled, lean)
         refinement = refinement_for(measurement, resolution)
         work = Work(setting, hull, shares, voxels, resolution, refinement, comm)
         maps, misfits, noise, factors = _iterate(

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..parallel.communicator import Comm
-from ..physics.noise import Dark
 from ..physics.tilts import Resolution, spread_of_sum
 from ..projection.projector import Projector
 from ..scan.hull import Hull
@@ -35,7 +34,7 @@ _HIDES_NARROW = 1.6  # steps, below which a narrower one is asked for
 _SHAPED = 0.8  # steps; a narrower resolution tells too little of its shape
 
 
-def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Found:
+def find_resolution(setting: Setting, hull: Hull, comm: Comm) -> Found:
     """The widths of the init file in degrees, those that are `auto` estimated. Collective.
 
     Where the scan does not tell, the widths are the usual ones.
@@ -44,18 +43,18 @@ def find_resolution(setting: Setting, hull: Hull, dark: Dark, comm: Comm) -> Fou
     if rock is not None and roll is not None:
         return Found(replace(_known(setting), rocking=rock, rolling=roll))
     if setting.params.quality == "quick":
-        found = _search(setting, hull, dark, comm, *_QUICK)
+        found = _search(setting, hull, comm, *_QUICK)
         if found.sure:
             return found
-    return _search(setting, hull, dark, comm, _N_OMEGA, _PIXELS_ACROSS)
+    return _search(setting, hull, comm, _N_OMEGA, _PIXELS_ACROSS)
 
 
-def _search(setting: Setting, hull: Hull, dark: Dark, comm: Comm, n_omega: int, n_pixels: int) -> Found:
+def _search(setting: Setting, hull: Hull, comm: Comm, n_omega: int, n_pixels: int) -> Found:
     """The widths as some omegas and so many pixels across tell them."""
     measurement, projector = setting.measurement, setting.projector
     given, like, quick = _given(setting), _known(setting), setting.params.quality == "quick"
     for n_tilts in (_TILTS_ACROSS, 0):
-        scan = coarse.load(measurement, dark, comm, n_omega, n_pixels, n_tilts, everywhere=True)
+        scan = coarse.load(measurement, setting.dark, comm, n_omega, n_pixels, n_tilts, everywhere=True)
         xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
         scaled = setting.params.omega_scale == "auto"
         trial = Trial(measurement, scan, xyz_um, scan.views(projector.views), scaled=scaled)

@@ -36,7 +36,7 @@ def align(setting: Setting, comm: Comm, *, quiet: bool = False) -> Setting:
     aligned: Setting | None = None
     with together(comm):
         if comm.rank == 0:
-            aligned = find_box(_place(replace(setting, totals=None, lit=None), spots), images, setting.dark)
+            aligned = find_box(_place(replace(setting, totals=None, lit=None), spots), images)
     found: Setting = broadcast(comm, aligned)  # type: ignore[assignment]
     return replace(found, totals=setting.totals, lit=setting.lit)
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..initfile.parameters import FOUND_KEYS, Parameters
-from ..physics.noise import Dark
 from ..projection.views import Block
 from .extent import Bounds, Small, find_extent, in_bins
 from .look import Image, shrinkage
@@ -26,7 +25,7 @@ _LEAST_FRAMES = 0.5  # of those of other omegas, from which the rest is taken to
 _DIGITS = 4  # of lengths, in um
 
 
-def find_box(setting: Setting, images: list[Image], dark: Dark) -> Setting:
+def find_box(setting: Setting, images: list[Image]) -> Setting:
     """The setting with the volume that the grain asks for, where the init file leaves it open.
 
     images are the small ones of `look`, of every omega in use.
@@ -34,7 +33,7 @@ def find_box(setting: Setting, images: list[Image], dark: Dark) -> Setting:
     if setting.params.has_volume:
         return setting
     start = _start(setting)
-    bounds = find_extent(_small(setting, images, dark), start)
+    bounds = find_extent(_small(setting, images), start)
     warnings = setting.warnings
     if bounds is None:
         bounds = start
@@ -96,12 +95,12 @@ def _start(setting: Setting) -> Bounds:
     return np.array(fit.grain_um) - half, np.array(fit.grain_um) + half
 
 
-def _small(setting: Setting, images: list[Image], dark: Dark) -> Small:
+def _small(setting: Setting, images: list[Image]) -> Small:
     """The small images with their noise; of omegas that show the grain and, if that is known, no other."""
     measurement, views, factor = setting.measurement, setting.projector.views, shrinkage(setting)
     share = measurement.share_of_frames
     n_frames = measurement.scan.measured[:, :, measurement.omega_index].sum(axis=(0, 1))
-    sigma = factor * np.sqrt(n_frames * dark.stored_variance) / share
+    sigma = factor * np.sqrt(n_frames * setting.dark.stored_variance) / share
     use = share >= _LEAST_FRAMES
     if setting.alignment is not None:
         use &= ~setting.alignment.standing_out

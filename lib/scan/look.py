@@ -12,7 +12,6 @@ from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import collect, collect_everywhere
 from ..parallel.partition import block
 from ..parallel.progress import Progress
-from ..physics.noise import Dark
 from ..projection import kernels
 from .bands import Bands, Marks, filled_in
 from .hull import Look
@@ -32,13 +31,13 @@ _MOST_THERE = 3  # of four neighbours of a missing frame
 _MOST_PIXELS = 128  # of a small image, along each side
 
 
-def lit_sums(setting: Setting, dark: Dark, faint: float = 0.0) -> Look:
+def lit_sums(setting: Setting, faint: float = 0.0) -> Look:
     """Lit is where the sum over the tilts, averaged over 3 x 3 pixels or more, stands out from the noise.
 
     And from `faint` of what bright pixels have. Where too few of the tilts were measured, or noise hides the
     rim, what is not lit may be all the same.
     """
-    share_of_frames = setting.measurement.share_of_frames
+    share_of_frames, dark = setting.measurement.share_of_frames, setting.dark
 
     def see(bands: Bands, k: int) -> tuple[NDArray[np.bool_], Marks]:
         n_measured = int(setting.measurement.measured(k).sum())

@@ -244,7 +244,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise Recon3DError(path, "must hold a JSON object, as getdata.py writes it")
     for key, (kind, name) in _IN_INFO.items():
         value = info.get(key)
-        if value is not None and not (isinstance(value, kind) and not isinstance(value, bool)):
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise Recon3DError(path, f"{key} is {json.dumps(value)}; it must be {name}, or null")
     return {key: value for key, value in info.items() if value is not None}
 

@@ -152,7 +152,7 @@ def test_a_motor_moves_as_the_files_say_unless_the_key_does(tmp_path, key, movin
     if moving is not None:
         (tmp_path / "getdata.json").write_text(json.dumps({"moving": moving}))
     whole = setting.prepare(read_initfile(init)[0])
-    found, sure = find_resolution(whole, None, None, SerialComm())
+    found, sure = find_resolution(whole, None, SerialComm())
     assert (found.swept, sure) == (pytest.approx(steps * phantoms.STEP), True)
 
 
