@@ -12,7 +12,7 @@
   const { n, first, pitch, columns } = volume;
   const at = [...volume.start];
   const margin = { left: 46, right: 10, top: 6, bottom: 34 };
-  let mask, field;
+  let mask, field, wanted;
 
   // The pixels (RGBA) of a contact sheet.
   async function pixelsOf(url) {
@@ -161,7 +161,9 @@
 
   async function show(i) {
     const chosen = volume.fields[i];
+    wanted = chosen;
     chosen.pixels ??= await pixelsOf(chosen.sheet);
+    if (wanted !== chosen) return; // another was chosen while this one was unpacked
     field = chosen;
     viewer.querySelectorAll("button").forEach((button, k) => button.setAttribute("aria-pressed", k === i));
     viewer.querySelector(".about").textContent = chosen.text;
@@ -199,6 +201,7 @@
     }
     document.body.classList.add("live");
     await show(0);
+    viewer.dataset.ready = "yes";
     window.addEventListener("resize", drawAll);
   }
 

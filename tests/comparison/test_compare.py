@@ -23,7 +23,7 @@ from tests.running import error_line
 
 LOOK = """
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-while (!document.body.classList.contains("live")) await wait(20);
+while (document.getElementById("viewer").dataset.ready !== "yes") await wait(20);
 found.titles = [...document.querySelectorAll("h2")].map((h) => h.textContent);
 found.wide = document.documentElement.scrollWidth;
 found.moves = document.querySelector("#viewer").clientHeight > 100;

@@ -49,7 +49,7 @@ def command() -> str:
 
 
 def _run(page: Path, folder: Path, size: tuple[int, int], *what: str) -> subprocess.CompletedProcess[str]:
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000"]
     flags += ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card
     flags += [f"--user-data-dir={folder / 'profile'}", f"--window-size={size[0]},{size[1]}"]
     return subprocess.run(

@@ -119,8 +119,7 @@ def test_a_large_volume_is_thinned_out(tmp_path, monkeypatch):
 
 LOOK = """
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-while (!document.body.classList.contains("live")) await wait(20);
-await wait(100);
+while (document.getElementById("viewer").dataset.ready !== "yes") await wait(20);
 const canvas = (axis) => document.querySelector(`canvas[data-axis="${axis}"]`);
 const words = (axis) => document.querySelector(`output[data-axis="${axis}"]`).textContent;
 const slide = (axis, i) => {
@@ -145,6 +144,10 @@ found.word = words(2);
 found.top = colour(2, 8, 6, 9, 7);
 slide(1, 5);
 found.side = colour(1, 3, 1, 9, 5);
+buttons[2].click(); // has to be unpacked
+buttons[0].click(); // is there, and the last that was asked for
+await wait(500);
+found.last = buttons.map((b) => b.getAttribute("aria-pressed"));
 const old = canvas(2).toDataURL();
 buttons[1].click();
 for (let n = 0; n < 500 && canvas(2).toDataURL() === old; n += 1) await wait(20);
@@ -184,6 +187,7 @@ def test_the_sliders_change_the_picture(tmp_path, width):
     assert found["top"] == colour(painted[0], (8, 6, 4))
     assert found["side"] == colour(painted[0], (3, 5, 1))
     assert found["orientation"] == colour(painted[1], (8, 6, 4))
+    assert found["last"] == ["true", "false", "false"]
     assert found["pressed"] == ["false", "true", "false"]
     assert found["clicked"] == [f"x = {AXES[0][0]:.4g} µm", f"y = {AXES[1][6]:.4g} µm"]
     assert found["wide"] <= max(width, 500)  # the narrowest window that Chromium makes

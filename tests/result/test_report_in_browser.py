@@ -15,7 +15,7 @@ from tests.page import browser
 CASE = phantoms.make(n=10, n_tilts=3, n_omega=12)
 LOOK = """
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-while (!document.body.classList.contains("live")) await wait(20);
+while (document.getElementById("viewer").dataset.ready !== "yes") await wait(20);
 const solid = document.body.querySelector("#scene");
 for (let i = 0; solid.dataset.ready !== "yes" && i < 400; i++) await wait(20);
 found.turns = solid.querySelector("canvas")?.clientHeight;
