@@ -154,12 +154,14 @@ class Work:
         """Readings of a reconstruction from every second omega, if the key `errors` asks. Collective."""
         if self.setting.params.errors_by not in ("halves", "both"):
             return None
-        return self._again(replace(model, views=model.views[::2]), exchange, range(0, len(model.views), 2))
+        chosen = range(0, len(model.views), 2)
+        n_subsets = _n_subsets(self.setting, len(chosen))
+        return self._again(replace(model, views=model.views[::2]), exchange, chosen, n_subsets)
 
-    def _again(self, model: Model, exchange: Exchange, chosen: range) -> Array:
+    def _again(self, model: Model, exchange: Exchange, chosen: range, n_subsets: int) -> Array:
         """Readings of a reconstruction from the views of the chosen omegas, with as many iterations."""
         measurement = self.setting.measurement.of_omegas(chosen)
-        params = replace(self.setting.params, iterations=self.iterations)
+        params = replace(self.setting.params, iterations=self.iterations, subsets=n_subsets)
         setting = replace(self.setting, measurement=measurement, params=params)
         part = PartOf(exchange, chosen)
         how = self.resolution, self.refinement, part, self.comm
@@ -193,10 +195,11 @@ class Work:
         )
         mine = density > 0.0
         truth = Truth(model.xyz_um[mine], np.stack([tilt1, tilt2], axis=1)[mine], density[mine])
-        chosen = thinned(model, math.prod(measurement.scanned_shape), self.comm)
+        chosen = thinned(model, measurement, self.comm)
         views = simulated_views(measurement, projector, self.resolution, model, truth, chosen, self.comm)
         again = replace(model, views=views, dark=model.dark.times(chosen.step))
-        return self.apart(self._again(again, exchange, chosen), found, chosen.step)
+        n_subsets = min(_n_subsets(self.setting, len(model.views)), len(chosen))
+        return self.apart(self._again(again, exchange, chosen, n_subsets), found, chosen.step)
 
 
 def _views(

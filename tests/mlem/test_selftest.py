@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate, gaussian_filter
 
-from lib.mlem import halves, simulated
+from lib import reconstruction
+from lib.initfile.parse import read_initfile
+from lib.mlem import halves, selftest, simulated
 from lib.mlem.errors import Difference, Errors, Grain, local_error, sureness
 from lib.mlem.shape import grain_mask, neighbour_weights
+from lib.parallel.communicator import SerialComm
 from lib.physics.noise import Dark
 from lib.physics.tilts import OrientationGrid
+from lib.scan.setting import prepare
 from tests import phantoms
 from tests.running import ROOT, launcher
 
@@ -194,3 +198,18 @@ def test_errors_are_about_right(runs):
     assert (1.4826 * np.median(pull, axis=0) > 0.5).all()
     assert (1.4826 * np.median(pull, axis=0) < 1.6).all()
     assert np.mean(pull < 2) > 0.85
+
+
+@pytest.mark.parametrize("frame", ["sample", "lab"])
+def test_omegas_made_as_one_state_the_errors_of_all(tmp_path, monkeypatch, frame):
+    """120 omegas, tested as they are and four made as one."""
+    case = phantoms.make(n=20, n_tilts=5, n_omega=120, frame=frame)
+    setting = prepare(read_initfile(case.write(tmp_path, cells="none"))[0])
+    stated = []
+    for least in (30, 120):
+        monkeypatch.setattr(selftest, "_OMEGAS", least)
+        result = reconstruction.solve(setting, SerialComm(), quiet=True)
+        inside = [result.fields[name][result.mask] for name in ("tilt1_std", "tilt2_std")]
+        stated.append([*np.median(inside, axis=1), result.facts["volume_error"]])
+    np.testing.assert_allclose(stated[0][:2], stated[1][:2], rtol=0.2)
+    assert stated[0][2] == pytest.approx(stated[1][2], abs=0.01)
