@@ -195,10 +195,13 @@ class Work:
         )
         mine = density > 0.0
         truth = Truth(model.xyz_um[mine], np.stack([tilt1, tilt2], axis=1)[mine], density[mine])
-        chosen = thinned(model, measurement, self.comm)
+        n_subsets = _n_subsets(self.setting, len(model.views))
+        chosen = thinned(model, measurement, n_subsets, self.comm)
         views = simulated_views(measurement, projector, self.resolution, model, truth, chosen, self.comm)
         again = replace(model, views=views, dark=model.dark.times(chosen.step))
-        n_subsets = min(_n_subsets(self.setting, len(model.views)), len(chosen))
+        if chosen.step > 1:
+            lines = measurement.scan_type.sees_lines
+            n_subsets = _n_subsets(self.setting, len(chosen)) if lines else len(chosen)
         return self.apart(self._again(again, exchange, chosen, n_subsets), found, chosen.step)
 
 

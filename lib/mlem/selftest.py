@@ -3,8 +3,8 @@
 A parametric bootstrap. The result is taken for the truth, its frames are made with the resolution that was
 found and the noise of the counts, and reconstructed as those of the scan were: what comes out differs from
 the result as the result differs from the grain, as far as method and noise go. Where there are many omegas,
-some in a row are made as one with all their light, and an iteration takes as many steps with what it knows
-of them as one of the reconstruction itself: the errors come out the same, at the cost of a small scan.
+those in a row are made as one with all their light, as many as a subset has: each step of the iterations is
+worth what it is in the reconstruction, so the errors come out the same, in a third of the time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..physics.tilts import BLUR_STEPS, Resolution
 from ..projection.footprint import where_it_falls
 from ..projection.projector import Projector
 from ..scan.measurement import Measurement
-from .expectation import Exchange, Model, View
+from .expectation import SUBSETS_AT_ONCE, Exchange, Model, View
 from .maps import Maps
 from .overlaps import RankExchange
 from .response import Image
@@ -30,8 +30,7 @@ from .simulated import FINER, Truth, add_noise, as_maps, box_widths_px, normal_n
 
 Array = NDArray[np.float64]
 
-_OMEGAS = 30  # of the test at least, if the scan has so many
-_OMEGAS_OF_LINES = 60  # where each sees the orientations along a line only
+_OMEGAS_OF_LINES = 60  # at least, if the scan has so many: each sees the orientations along a line only
 _FEWEST = 12  # however little memory is free
 _VOXELS_AT_ONCE = 20_000  # whose light is worked out at once
 
@@ -52,10 +51,17 @@ class PartOf:
         return self.whole.total(values)
 
 
-def thinned(model: Model, measurement: Measurement, comm: Comm) -> range:
-    """All omegas, or every second and so on, so that their counts fit into memory. Collective."""
+def thinned(model: Model, measurement: Measurement, n_subsets: int, comm: Comm) -> range:
+    """All omegas, or every second and so on where many are taken together or would not fit. Collective.
+
+    n_subsets of them there are in the reconstruction.
+    """
     n_omega, n_pairs = len(model.views), math.prod(measurement.scanned_shape)
-    every = max(1, n_omega // (_OMEGAS_OF_LINES if measurement.scan_type.sees_lines else _OMEGAS))
+    every = 1
+    if measurement.scan_type.sees_lines:
+        every = max(1, n_omega // _OMEGAS_OF_LINES)
+    elif n_subsets >= SUBSETS_AT_ONCE:
+        every = max(1, round(n_omega / n_subsets))
     while n_omega // (every + 1) >= _FEWEST:
         n_bytes = sum(4 * view.pixels.size * n_pairs for view in model.views[::every])
         if fits_on_every_node(comm, n_bytes, None):
