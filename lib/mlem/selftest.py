@@ -2,9 +2,9 @@
 
 A parametric bootstrap. The result is taken for the truth, its frames are made with the resolution that was
 found and the noise of the counts, and reconstructed as those of the scan were: what comes out differs from
-the result as the result differs from the grain, as far as method and noise go. Where there are many omegas,
-those in a row are made as one with all their light, as many as a subset has: each step of the iterations is
-worth what it is in the reconstruction, so the errors come out the same, in a third of the time.
+the result as the result differs from the grain, as far as method and noise go. Where an iteration has not all
+omegas, those in a row are made as one with all their light, as many as a subset has: each step is worth what
+it is in the reconstruction, so the errors come out the same, in less time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..physics.tilts import BLUR_STEPS, Resolution
 from ..projection.footprint import where_it_falls
 from ..projection.projector import Projector
 from ..scan.measurement import Measurement
-from .expectation import SUBSETS_AT_ONCE, Exchange, Model, View
+from .expectation import Exchange, Model, View, iterations_for_all
 from .maps import Maps
 from .overlaps import RankExchange
 from .response import Image
@@ -60,7 +60,7 @@ def thinned(model: Model, measurement: Measurement, n_subsets: int, comm: Comm) 
     every = 1
     if measurement.scan_type.sees_lines:
         every = max(1, n_omega // _OMEGAS_OF_LINES)
-    elif n_subsets >= SUBSETS_AT_ONCE:
+    elif iterations_for_all(n_subsets) > 1:
         every = max(1, round(n_omega / n_subsets))
     while n_omega // (every + 1) >= _FEWEST:
         n_bytes = sum(4 * view.pixels.size * n_pairs for view in model.views[::every])

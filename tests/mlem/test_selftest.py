@@ -206,8 +206,8 @@ def test_omegas_made_as_one_state_the_errors_of_all(tmp_path, monkeypatch, frame
     case = phantoms.make(n=20, n_tilts=5, n_omega=120, frame=frame)
     setting = prepare(read_initfile(case.write(tmp_path, cells="none"))[0])
     stated = []
-    for least in (selftest.SUBSETS_AT_ONCE, 1000):
-        monkeypatch.setattr(selftest, "SUBSETS_AT_ONCE", least)
+    for n_iterations in (2, 1):
+        monkeypatch.setattr(selftest, "iterations_for_all", lambda n, n_iterations=n_iterations: n_iterations)
         result = reconstruction.solve(setting, SerialComm(), quiet=True)
         inside = [result.fields[name][result.mask] for name in ("tilt1_std", "tilt2_std")]
         stated.append([*np.median(inside, axis=1), result.facts["volume_error"]])
