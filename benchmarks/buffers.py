@@ -48,7 +48,7 @@ def largest_buffers(
         "heldout.judge": 24 * min(n_voxels, _MOST_COARSE_VOXELS),
         "parity.judge": 48,
         "look.look": 4 * -(-n_omega // n_ranks) * min(n_pixels, look._MOST_PIXELS**2),
-        "overlaps.total": 80 * n_cells,  # of both halves of each
+        "overlaps.total": 160 * n_cells,  # of both halves of each, since one iteration and since several
         "counting.with_noise": max(4 * min(n_pixels * n_pairs, most), 8 * n_pixels),
         "overlaps._shared_rows": n_omega * max(bits + 1, 16),
         "overlaps.add_overlaps": 4 * n_omega * n_pairs * n_pixels,

@@ -346,7 +346,8 @@ def _iterate(
         with threadpool_limits(1):  # ranks that share cores must not spin on them
             maps = maps.refined(grid, finer, expectation.NOTHING)
         fine = _with_response(measurement, model, refinement, resolution)
-        watch = _watch(setting.projector, voxels, finer)
+        period = expectation.iterations_for_all(min(n_subsets, len(model.views)))
+        watch = _watch(setting.projector, voxels, finer, period)
         factors = np.ones(len(model.views))
         maps, misfits = expectation.maximise(
             fine, maps, iterations, n_subsets, exchange, advance, watch, factors
@@ -361,12 +362,12 @@ def _iterate(
     return maps, [misfit * is_now / max(was, 1e-30) for misfit in misfits], noise, factors
 
 
-def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid) -> Watch:
-    """What tells whether the maps of these voxels stand still."""
+def _watch(projector: Projector, voxels: NDArray[np.int64], grid: OrientationGrid, period: int) -> Watch:
+    """What tells whether the maps of these voxels stand still; all omegas have their turn in a period."""
     shape = projector.layered_shape
     side = max(CELL_VOXELS, math.ceil((projector.volume.n_voxels / MOST_CELLS) ** (1 / 3)))
     cells = tuple(-(-n // side) for n in shape)
     places = np.unravel_index(voxels, shape)
     cell = np.ravel_multi_index([place // side for place in places], cells)
     second = sum(2 * (place % side) >= side for place in places) % 2  # every other eighth of the cell
-    return Watch(grid, 2 * cell + second, 2 * math.prod(cells))
+    return Watch(grid, 2 * cell + second, 2 * math.prod(cells), period)

@@ -2,11 +2,14 @@
 
 Noise goes on moving single voxels for ever, and the misfit stands still long before slow, smooth errors
 have gone. So what counts is how far the orientations move together in cells of a few voxels, and that in
-both halves of a cell: with few counts noise moves whole cells, but not their halves alike.
+both halves of a cell: with few counts noise moves whole cells, but not their halves alike. Where an iteration
+has not all omegas, its own pull the answer to and fro; so it is looked at from one turn of the same omegas to
+the next, too.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +24,7 @@ Array = NDArray[np.float64]
 
 CELL_VOXELS = 4  # to a side
 MOST_CELLS = 30_000  # of a volume, larger ones then: all ranks tell each other of all
+_MOST_KEPT = 8  # iterations
 _STILL_STEPS = 4e-3  # of the scan, by which orientations still move in an iteration
 _STILL_SHARE = 1e-2  # of the densities, alike
 
@@ -59,37 +63,61 @@ class Watch:
     """Compares the maps of this rank's voxels from one iteration to the next.
 
     grid are the orientations; half (n_voxels,) numbers the half of a cell in which each voxel lies, of
-    n_halves in the volume, those of a cell one after the other.
+    n_halves in the volume, those of a cell one after the other. After `period` iterations the same omegas
+    have their turn again.
     """
 
     grid: OrientationGrid
     half: NDArray[np.int64]
     n_halves: int
-    _before: Array | None = field(default=None, init=False)
+    period: int = 1
+    _before: deque[NDArray[np.float32]] = field(
+        default_factory=lambda: deque(maxlen=_MOST_KEPT), init=False, repr=False
+    )
+
+    @property
+    def lags(self) -> list[int]:
+        """How many iterations lie between what is compared."""
+        return sorted({1, min(self.period, _MOST_KEPT)})
 
     def moved(self, maps: Maps) -> Array:
-        """What this rank's voxels of each half have moved since the last call, to be added to other ranks'.
+        """What this rank's voxels of each half have moved, to be added to other ranks'.
 
-        (5, n_halves): mass of the peaks, mass times the move of their centre along both tilts in steps of the
-        scan, total and its change. Nothing at the first call.
+        (n_lags, 5, n_halves): mass of the peaks, mass times the move of their centre along both tilts in
+        steps of the scan, total and its change. Nothing before there is something to compare with.
         """
-        now = np.empty((maps.n_voxels, 4))
+        now = np.empty((maps.n_voxels, 4), dtype=np.float32)
         n1, n2 = self.grid.axis1.size, self.grid.axis2.size
         mark_centres(maps.first, maps.run, maps.values, n1, n2, self.grid.refinement, now)
-        before, self._before = self._before, now
-        if before is None:
-            return np.zeros((5, self.n_halves))
+        found = np.zeros((len(self.lags), 5, self.n_halves))
+        for sums, lag in zip(found, self.lags, strict=True):
+            if lag <= len(self._before):
+                sums[:] = self._since(self._before[-lag], now)
+        self._before.append(now)
+        while len(self._before) > self.lags[-1]:
+            self._before.popleft()
+        return found
+
+    def _since(self, before: NDArray[np.float32], now: NDArray[np.float32]) -> Array:
         step = np.clip((now[:, 1:3] - before[:, 1:3]) / self.grid.refinement, -1.0, 1.0)
         columns = (now[:, 0], *(now[:, :1] * step).T, now[:, 3], now[:, 3] - before[:, 3])
-        return np.stack([np.bincount(self.half, column, self.n_halves) for column in columns])
+        return np.array([np.bincount(self.half, column, self.n_halves) for column in columns], dtype=float)
 
-    @staticmethod
-    def stands(moved: Array) -> bool:
-        """Whether cells whose halves moved so much, all ranks' together, hardly move any more."""
-        mass, move1, move2, total, change = moved.reshape(5, -1, 2)
-        weight = mass.min(axis=1)
-        if not weight.sum() > 0.0:
-            return False
-        alike = sum((move / np.maximum(mass, 1e-30)).prod(axis=1) for move in (move1, move2)) @ weight
-        still = float(alike) <= _STILL_STEPS**2 * float(weight.sum())
-        return still and float(np.abs(change.sum(axis=1)).sum()) <= _STILL_SHARE * float(total.sum())
+    def stands(self, moved: Array) -> bool:
+        """Whether cells whose halves moved so much, all ranks' together, hardly move any more.
+
+        In one iteration, by any of the lags: what goes to and fro, or has slowed down, only makes it more.
+        """
+        rates = [_rates(sums) / lag for sums, lag in zip(moved, self.lags, strict=True)]
+        return bool((np.min(rates, axis=0) <= (_STILL_STEPS, _STILL_SHARE)).all())
+
+
+def _rates(sums: Array) -> Array:
+    """By how many steps orientations move and by what share densities change, from sums (5, n_halves)."""
+    mass, move1, move2, total, change = sums.reshape(5, -1, 2)
+    weight = mass.min(axis=1)
+    if not weight.sum() > 0.0:
+        return np.full(2, np.inf)
+    alike = sum((move / np.maximum(mass, 1e-30)).prod(axis=1) for move in (move1, move2)) @ weight
+    steps = np.sqrt(max(float(alike), 0.0) / float(weight.sum()))
+    return np.array([steps, np.abs(change.sum(axis=1)).sum() / max(float(total.sum()), 1e-30)])

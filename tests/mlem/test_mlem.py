@@ -335,13 +335,31 @@ def test_a_peak_wider_than_a_step_is_not_pulled_to_the_grid():
     assert (readings.tilt1[0], readings.tilt2[0]) == pytest.approx((8.45, 7.6), abs=0.03)
 
 
+GRID = OrientationGrid.refine(0.1 * np.arange(-3, 4), 0.1 * np.arange(-3, 4), 1)
+
+
 def test_noise_alone_does_not_keep_the_iterations_going():
     """What moves the two halves of cells alike does; what moves them apart is noise, however far."""
     rng = np.random.default_rng(0)
     mass, noise = np.ones(4000), rng.normal(0.0, 0.01, (2, 4000))
-    assert Watch.stands(np.stack([mass, *noise, mass, 0 * mass]))
-    assert not Watch.stands(np.stack([mass, *(noise + 0.01), mass, 0 * mass]))
-    assert not Watch.stands(np.stack([mass, *noise, mass, 0.02 * mass]))
+    still, moving = [mass, *noise, mass, 0 * mass], [mass, *(noise + 0.01), mass, 0 * mass]
+    swelling, nothing = [mass, *noise, mass, 0.02 * mass], np.zeros((5, 4000))
+    watch = Watch(GRID, np.arange(4000), 4000)
+    assert watch.stands(np.array([still]))
+    assert not any(watch.stands(np.array([sums])) for sums in (moving, swelling, nothing))
+    in_turn = Watch(GRID, np.arange(4000), 4000, period=3)  # to and fro, but not from turn to turn
+    assert in_turn.stands(np.array([moving, still]))
+    assert in_turn.stands(np.array([swelling, swelling]))  # two thirds of a percent in an iteration
+    assert not in_turn.stands(np.array([moving, nothing]))
+
+
+def test_what_moves_is_compared_with_one_iteration_and_one_turn_before():
+    n = GRID.n_pairs
+    watch = Watch(GRID, np.zeros(1, dtype=np.int64), 2, period=3)
+    for iteration, density in enumerate((1.0, 1.5, 3.0, 1.25)):
+        since = watch.moved(Maps.full(1, n, density))[:, 4, 0] / n
+        expected = [(0.0, 0.0), (0.5, 0.0), (1.5, 0.0), (-1.75, 0.25)][iteration]
+        assert since == pytest.approx(expected)
 
 
 def test_init_file_takes_the_method():
