@@ -146,9 +146,8 @@ class Work:
     def read(self, maps: Maps) -> Array:
         """Readings (n_readings, n_voxels) of this rank's voxels. Collective."""
         projector, measurement = self.setting.projector, self.setting.measurement
-        return readings_of(
-            measurement, projector, self.hull, self.shares, self.voxels, maps, self.refinement, self.comm
-        )
+        what = self.hull, self.shares, self.voxels, maps, self.refinement, self.resolution
+        return readings_of(measurement, projector, *what, self.comm)
 
     def from_half(self, model: Model, exchange: Exchange) -> Array | None:
         """Readings of a reconstruction from every second omega, if the key `errors` asks. Collective."""

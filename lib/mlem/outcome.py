@@ -84,7 +84,7 @@ def self_test_holds(measurement: Measurement, resolution: Resolution) -> bool:
 
     Not in a scan of strain, nor where a narrow resolution looks along the same line at every omega: what the
     data do not say at all the self-test does not miss. In a scan of strain that is the width of the
-    resolution, and with it how the positions of the grid pull; the rest it sees.
+    resolution, and with it where between two positions an orientation lies; the rest it sees.
     """
     kind = measurement.scan_type
     if kind.of_strain:

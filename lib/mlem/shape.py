@@ -23,6 +23,7 @@ HALO = 2  # layers of neighbours that take part
 _SPECK = 27  # voxels, of the smallest part of a grain
 _HALF = 0.5  # of the density inside: where a voxel is half full
 _INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
+NO_LIGHT = np.empty((2, 0))  # where it is not told
 _STILL, _MOST_MOVES = 1e-3, 30  # of an orientation, by which the window of a peak may move in the end
 
 
@@ -33,7 +34,7 @@ def _share(i, centre, window):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _peaks(first, run, values, index, ijk, weights, n1, n2, window, out):  # type: ignore[no-untyped-def]
+def _peaks(first, run, values, index, ijk, weights, n1, n2, window, light, out):  # type: ignore[no-untyped-def]
     """Moments of the main peak of each voxel's averaged map: see `read_maps`."""
     halo = weights.shape[0] // 2
     n_pairs = n1 * n2
@@ -91,6 +92,13 @@ def _peaks(first, run, values, index, ijk, weights, n1, n2, window, out):  # typ
                 outside = abs(i - i0) > window or abs(j - j0) > window
                 if outside and total[i * n2 + j] > second:
                     second, i2, j2 = total[i * n2 + j], i, j
+        if light.shape[1] > 0:
+            mass_lit = at = 0.0
+            for i in range(max(int(c1 - window), 0), min(int(c1 + window) + 2, n1)):
+                value = _share(i, c1, window) * total[i] * light[0, i]
+                mass_lit += value
+                at += value * light[1, i]
+            m1 = at / mass_lit if mass_lit > 0.0 else m1
         out[v, 1], out[v, 2] = m1, m2
         out[v, 3], out[v, 4], out[v, 5] = v1, v2, c12
         out[v, 6] = mass
@@ -125,17 +133,20 @@ def read_maps(
     index: NDArray[np.int64],
     ijk: NDArray[np.int64],
     grid: OrientationGrid,
+    light: NDArray[np.float64] = NO_LIGHT,
 ) -> Readings:
     """Read density and orientation off the maps.
 
     index (n_x, n_y, n_z) gives the number of a voxel among the maps, -1 for none; ijk
     (n_voxels, 3) are the places in `index` to read. The main peak is what lies within one step of the
     scan of its own centre of mass: looked for from the brightest orientation, about which a window would
-    cut a wider peak on one side.
+    cut a wider peak on one side. light (2, n1) says, where there is one unknown, how brightly each of its
+    orientations is seen, and where, in orientations: tilt1 is then the centre of that light.
     """
     out = np.empty((ijk.shape[0], 10))
     n1, n2 = grid.axis1.size, grid.axis2.size
-    _peaks(maps.first, maps.run, maps.values, index, ijk, neighbour_weights(), n1, n2, grid.refinement, out)
+    what = maps.first, maps.run, maps.values, index, ijk, neighbour_weights(), n1, n2
+    _peaks(*what, grid.refinement, light, out)
     places = (np.arange(grid.axis1.size), np.arange(grid.axis2.size))
     tilt1 = np.interp(out[:, 1], places[0], grid.axis1)
     tilt2 = np.interp(out[:, 2], places[1], grid.axis2)
