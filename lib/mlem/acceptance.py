@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from ..physics.tilts import Resolution
 from ..projection.views import um_per_px
-from .search import FINER, REFINEMENT, Search, lowest
+from .search import FINER, REFINEMENT, SURE, Search, lowest
 
 Array = NDArray[np.float64]
 
 _LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
 _CLEARLY = 0.08  # of what one wider by a factor of e may cost, that a moving motor must gain
 _ABOUT = (0.64, 0.8, 1.0, 1.25, 1.6)  # times a width, among which that lies that does best on the finest grid
-_SURE = 30.0  # log likelihood that tails, a motor that moves, or a field which leans, must gain
 _SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
 _MATTERS = 0.12  # steps by which the accepted roll moves over the grain's radius of gyration; less is chance
@@ -46,7 +45,7 @@ def with_tails(search: Search, found: Resolution, refinement: int) -> Resolution
     share = float(np.clip(-b / (2.0 * a), 0.0, shares[-1])) if a > 0.0 else shares[-1]
     tailed = search.around(_with_share(found, round(share, 6)), refinement)
     gained = (before - search.deviances([tailed], REFINEMENT)[0]) * search.n_counts(REFINEMENT)
-    return tailed if gained > _SURE else found
+    return tailed if gained > SURE else found
 
 
 def _with_share(found: Resolution, share: float) -> Resolution:
@@ -65,7 +64,7 @@ def with_sweep(search: Search, found: Resolution) -> Resolution:
     left = found.without_sweep_of(step, _LEAST_LEFT)
     if left > step:
         return found
-    best, least = found, max(_CLEARLY * search.price, _SURE / search.n_counts(FINER))
+    best, least = found, max(_CLEARLY * search.price, SURE / search.n_counts(FINER))
     before = _at_best(search, found)
     for by_mu in (False, True) if kind.tilt_frame == "sample" else (False,):
         swept = replace(found, rocking=left, swept=step, by_mu=by_mu)
@@ -75,7 +74,7 @@ def with_sweep(search: Search, found: Resolution) -> Resolution:
         now = _at_best(search, swept)
         if before - now > least:
             best, before = swept, now
-    return best
+    return search.around(best, FINER) if best.swept else best
 
 
 def _at_best(search: Search, what: Resolution) -> float:
@@ -111,7 +110,7 @@ def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution
     place = middle + lowest(around, values)
     place = place if leaning(place[None])[0] < values.min() else middle
     gained = (leaning(np.zeros((1, 2)))[0] - leaning(place[None])[0]) * search.n_counts(refinement)
-    if gained < _SURE or float(np.hypot(*place)) * _TRIED < _MATTERS:
+    if gained < SURE or float(np.hypot(*place)) * _TRIED < _MATTERS:
         return found
     x, y = (place * unit).round(12).tolist()
     return search.around(replace(found, slope=(x, y)), refinement)

@@ -26,8 +26,8 @@ from .search import FINER, REFINEMENT, Found, Search
 Array = NDArray[np.float64]
 
 _N_OMEGA = 24  # of the trial, at most
-_PIXELS_ACROSS = 32  # of the trial, at most
-_QUICK = (12, 24)  # of either, of a quick look, while that tells the widths: a fifth of the time
+_QUICK_OMEGA = 12  # of that of a quick look, while it tells the widths
+_PIXELS_ACROSS = 16  # of the trial, at most; with more the voxels hold fewer counts, and noise takes part
 _TILTS_ACROSS = 6  # from twice as many on, neighbours are summed
 _NARROW, _PERHAPS_NARROW = 1.1, 1.35  # steps of the scan; the first search finds narrow widths too broad
 _HIDES_NARROW = 1.6  # steps, below which a narrower one is asked for
@@ -43,18 +43,18 @@ def find_resolution(setting: Setting, hull: Hull, comm: Comm) -> Found:
     if rock is not None and roll is not None:
         return Found(replace(_known(setting), rocking=rock, rolling=roll))
     if setting.params.quality == "quick":
-        found = _search(setting, hull, comm, *_QUICK)
+        found = _search(setting, hull, comm, _QUICK_OMEGA)
         if found.sure:
             return found
-    return _search(setting, hull, comm, _N_OMEGA, _PIXELS_ACROSS)
+    return _search(setting, hull, comm, _N_OMEGA)
 
 
-def _search(setting: Setting, hull: Hull, comm: Comm, n_omega: int, n_pixels: int) -> Found:
-    """The widths as some omegas and so many pixels across tell them."""
+def _search(setting: Setting, hull: Hull, comm: Comm, n_omega: int) -> Found:
+    """The widths as so many omegas tell them."""
     measurement, projector = setting.measurement, setting.projector
     given, like, quick = _given(setting), _known(setting), setting.params.quality == "quick"
     for n_tilts in (_TILTS_ACROSS, 0):
-        scan = coarse.load(measurement, setting.dark, comm, n_omega, n_pixels, n_tilts, everywhere=True)
+        scan = coarse.load(measurement, setting.dark, comm, n_omega, _PIXELS_ACROSS, n_tilts, everywhere=True)
         xyz_um = _coarse_voxels(projector, hull, scan.factor * max(projector.bins) / setting.params.M)
         scaled = setting.params.omega_scale == "auto"
         trial = Trial(measurement, scan, xyz_um, scan.views(projector.views), scaled=scaled)

@@ -1,6 +1,6 @@
 """The search for what explains a coarse scan best: widths of the resolution, and what goes with them.
 
-A trial is a reconstruction of few iterations with a given resolution; the ranks share the trials.
+A trial is a reconstruction of few voxels with a given resolution; the ranks share the trials.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ..parallel.communicator import Comm, check_alarm, together
 from ..parallel.messages import collect_everywhere
-from ..physics.tilts import BLUR_STEPS, SHARED_STEPS, USUAL_STEPS, Resolution, width_of_two
+from ..physics.tilts import SHARED_STEPS, USUAL_STEPS, Resolution, width_of_two
 from . import coarse
 from .coarse import Trial
 
@@ -30,14 +30,11 @@ _FEWEST_JUDGES = 3  # omegas that are left out
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
 FINER = 3  # where the resolution is narrow
 _SUBSETS = 8
-_ITERATIONS = {1: 4, REFINEMENT: 4, FINER: 10}  # of a trial; with fewer narrow widths seem to fit, and the
-# place within a step, of which sharp edges tell, is not found yet
-# with which a trial finds the true widths
-_BLUR_STEPS = {1: SHARED_STEPS, REFINEMENT: 0.68, FINER: BLUR_STEPS}
+_ITERATIONS = 16  # of a trial; with fewer narrow widths seem to fit, above all where dark noise slows them
 _BROAD = 8e-3  # of what too broad a width costs: what one broader by a factor of e may
 _BROAD_IN_LINE = 5e-4  # alike, where nothing turns, and narrow widths have noise alone to explain
 _NARROWER = 0.7  # of a width that may hide a narrower one; more than what the finer grid finds too narrow
-_SURE = 10.0  # log likelihood that widths must gain over those that are too broad, or of the first look
+SURE = 30.0  # log likelihood that must be gained by what says more of a scan; less is chance
 _NARROWEST, _WIDEST = 0.2, 20.0  # steps of the scan
 _NARROWEST_IN_LINE = 0.8  # where it always blurs along one line, like the spread of the grain
 
@@ -50,21 +47,22 @@ class Found(NamedTuple):
 
 
 def _deviance(trial: Trial, resolution: Resolution, refinement: int) -> float:
-    """How badly given widths explain the scan: minus the log likelihood per count after few iterations.
+    """How badly given widths explain the scan: minus the log likelihood per count.
 
     Narrow widths would explain the noise as well: so the omegas of `_judges` are left out of the
-    reconstruction, and it is these that it must explain.
+    reconstruction, and it is these that it must explain. What lies between two orientations of the grid they
+    share, which blurs by itself.
     """
-    step, iterations = trial.usual_step_deg, _ITERATIONS[refinement]
+    step = trial.usual_step_deg / refinement
     if trial.measurement.scan_type.in_line:
-        sharp = replace(resolution, rocking=width_of_two(resolution.rocking, step / refinement))
+        sharp = replace(resolution, rocking=width_of_two(resolution.rocking, step))
     else:
-        sharp = resolution.sharpened(_BLUR_STEPS[refinement] * step)
+        sharp = resolution.sharpened(SHARED_STEPS * step)
     model, grid = trial.model(sharp, refinement)
     judges = _judges(trial, refinement)
     some = len(judges) < len(model.views)
     others = [view for k, view in enumerate(model.views) if not some or k not in judges]
-    maps = coarse.maximise(replace(model, views=others), grid, iterations, _SUBSETS)
+    maps = coarse.maximise(replace(model, views=others), grid, _ITERATIONS, _SUBSETS)
     return replace(model, views=[model.views[k] for k in judges]).deviance(maps)
 
 
@@ -108,7 +106,7 @@ class Search:
         starts = [usual + np.log(times) for times in (*_TIMES, _FAR)]
         *deviances, far = self.deviances([self._widths(start) for start in starts], 1)
         gain = far - min(deviances)
-        if gain * self.n_counts(1) < _SURE:
+        if gain * self.n_counts(1) < SURE:
             return Found(self._widths(usual), sure=False)
         in_line = self.trial.measurement.scan_type.in_line
         self.price = (_BROAD_IN_LINE if in_line else _BROAD) * gain
@@ -117,22 +115,26 @@ class Search:
         return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
 
     def again(self, found: Found) -> Found:
-        """The search on a finer grid, from widths found before; these, if it gains nothing. Collective."""
+        """The search on a finer grid, from widths found before; these, if little is gained. Collective."""
         finer = self.around(found.resolution, REFINEMENT)
         before, now = self.deviances([found.resolution, finer], REFINEMENT)
-        return Found(finer) if (before - now) * self.n_counts(REFINEMENT) > _SURE else found
+        return Found(finer) if before - now > self._little else found
 
     def hides_narrower(self, found: Found, below_deg: float) -> bool:
         """Whether less of the widths below a limit explains the scan much better on a finer grid. Collective.
 
-        On that of the scan a width of less than a step may look as one of more. Much is what a width broader
-        by a factor of e may cost: a little is gained by all that is narrower.
+        On that of the scan a width of less than a step may look as one of more.
         """
         widths = found.resolution.rocking, found.resolution.rolling
         tried = [_NARROWER * w if i in self.free and w < below_deg else w for i, w in enumerate(widths)]
         less = replace(found.resolution, rocking=tried[0], rolling=tried[1])
         before, now = self.deviances([found.resolution, less], REFINEMENT)
-        return before - now > max(self.price, _SURE / self.n_counts(REFINEMENT))
+        return before - now > self._little
+
+    @property
+    def _little(self) -> float:
+        """What a finer grid gains with any narrower widths: what breadth may cost, and chance."""
+        return self.price + SURE / self.n_counts(REFINEMENT)
 
     def around(self, what: Resolution, refinement: int) -> Resolution:
         """The best widths about those of a resolution, which says the rest. Collective."""

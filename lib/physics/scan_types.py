@@ -36,7 +36,7 @@ Response = Callable[[str, Axes, OrientationGrid, Resolution, float], NDArray[np.
 
 SCANS = ("mosaicity", "rocking", "strain", "rocking_strain")
 _ALL_ROUND, _ROCKED, _IN_LINE = 0.006, 0.003, 0.006  # steps by which the grid pulls, found on phantoms
-_MISPLACED = {True: 0.055, False: 3.0}  # steps, by whether the resolution turns; found on phantoms
+_MISPLACED = {True: 0.055, False: 1.0}  # steps, by whether the resolution turns; found on phantoms
 _AS_GOOD_AS_EQUAL = 1.1  # of two widths, the broader over the narrower
 _ONE = np.zeros(1)  # the axis of something that is not scanned, or not known
 
