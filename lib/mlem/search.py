@@ -23,8 +23,7 @@ Array = NDArray[np.float64]
 
 _TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
 _FAR = 8.0  # times these: surely too broad
-_FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25, 1.1)  # between the trials, coarse and fine
-_FACTORS_IN_LINE = (1.6, 1.25, 1.1)  # where what is narrower fits as well, and what is broader not at all
+_FACTORS, _FACTORS_AGAIN = (1.6, 1.25, 1.1), (1.25, 1.1)  # between the trials; the second from widths found
 _MOVES = 6  # of the middle of the trials, at most
 _FEWEST_JUDGES = 3  # omegas that are left out
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
@@ -110,8 +109,7 @@ class Search:
             return Found(self._widths(usual), sure=False)
         in_line = self.trial.measurement.scan_type.in_line
         self.price = (_BROAD_IN_LINE if in_line else _BROAD) * gain
-        factors = _FACTORS_IN_LINE if in_line else _FACTORS
-        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, factors)
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, _FACTORS)
         return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
 
     def again(self, found: Found) -> Found:
