@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion, find_objects, uniform_filter
 from scipy.special import ndtr
 
-from .shape import HALO, as_field, full_density, fullness, grain_mask, half_density, surface_shift
+from .shape import (
+    HALO,
+    as_field,
+    empty_density,
+    full_density,
+    fullness,
+    grain_mask,
+    half_density,
+    surface_shift,
+)
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -91,7 +100,9 @@ class Grain:
 
     def fullness(self) -> Array:
         """How full the voxels (n_x, n_y, n_z) of the mask, and beside it, are."""
-        return np.where(binary_dilation(self.mask), fullness(self.density, self.full), 0.0)
+        full = self.full
+        found = fullness(self.density, full, empty_density(self.density, full))
+        return np.where(binary_dilation(self.mask), found, 0.0)
 
     def volume_error(self, tested: Difference) -> float:
         """Relative error of the volume of the mask, from the self-test, whose grain is as full as this one.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, label
+from scipy.ndimage import binary_dilation, correlate1d, label
 
 from ..physics.tilts import OrientationGrid
 from ..projection.jit import kernel
@@ -23,6 +23,7 @@ HALO = 2  # layers of neighbours that take part
 _SPECK = 27  # voxels, of the smallest part of a grain
 _HALF = 0.5  # of the density inside: where a voxel is half full
 _INSIDE = 0.3  # of the 90th percentile: what surely belongs to the grain
+_FAR = 3  # voxels from the grain, where its surface does not reach
 NO_LIGHT = np.empty((2, 0))  # where it is not told
 _STILL, _MOST_MOVES = 1e-3, 30  # of an orientation, by which the window of a peak may move in the end
 
@@ -215,11 +216,12 @@ def neighbour_weights() -> NDArray[np.float32]:
 
 
 def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where the averaged density (any shape) is at least half of that inside the grain.
+    """Where the averaged density (any shape) is at least amid those inside and outside of the grain.
 
-    A crystal diffracts alike everywhere, so the density has one value inside, zero outside, and half
-    of it at the surface, whatever the counts. The value inside is the median of what surely belongs
-    to the grain; the few stray voxels far above it do not matter. Specks that hang together with nothing
+    A crystal diffracts alike everywhere, so the density has one value inside, one outside, and the one amid
+    them at the surface, whatever the counts. The value inside is the median of what surely belongs
+    to the grain; the few stray voxels far above it do not matter. Outside it is zero, but for what dark noise
+    of few counts and scattered light leave. Specks that hang together with nothing
     larger are noise, hardly larger than what it is averaged over.
     """
     mask = np.asarray(density > half_density(density))
@@ -233,8 +235,15 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def half_density(density: NDArray[np.float64]) -> float:
-    """Half of `full_density`; infinite where there is none."""
-    return _HALF * full_density(density) or np.inf
+    """Amid `full_density` and `empty_density`; infinite where there is none."""
+    full = full_density(density)
+    return _HALF * (full + empty_density(density, full)) if full else np.inf
+
+
+def empty_density(density: NDArray[np.float64], full: float) -> float:
+    """The averaged density (any shape) of what was looked at outside the grain, whose inside has `full`."""
+    outside = (density > 0.0) & ~binary_dilation(density > _HALF * full, iterations=_FAR)
+    return float(np.median(density[outside])) if outside.any() else 0.0
 
 
 def full_density(density: NDArray[np.float64]) -> float:
@@ -246,13 +255,14 @@ def full_density(density: NDArray[np.float64]) -> float:
     return float(np.median(sure))
 
 
-def fullness(density: NDArray[np.float64], full: float) -> NDArray[np.float64]:
-    """How full voxels are, 0 to 1, from the averaged density (any shape) and that of a full voxel.
+def fullness(density: NDArray[np.float64], full: float, empty: float) -> NDArray[np.float64]:
+    """How full voxels are, 0 to 1, from the averaged density (any shape) and those of full and empty ones.
 
     Across a flat surface the average over neighbours falls with the slope of its kernel, widened by a voxel.
     """
     width = np.sqrt(2.0 * np.pi * (SMOOTHING_VOXELS**2 + 1.0 / 12.0))
-    return np.asarray(np.clip(_HALF + width * (density / max(full, 1e-30) - _HALF), 0.0, 1.0))
+    share = (density - empty) / max(full - empty, 1e-30)
+    return np.asarray(np.clip(_HALF + width * (share - _HALF), 0.0, 1.0))
 
 
 SECOND_PEAK = 0.35  # of the height of the main one, at which another counts
