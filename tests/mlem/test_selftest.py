@@ -214,3 +214,15 @@ def test_omegas_made_as_one_state_the_errors_of_all(tmp_path, monkeypatch, frame
         stated.append([*np.median(inside, axis=1), result.facts["volume_error"]])
     np.testing.assert_allclose(stated[0][:2], stated[1][:2], rtol=0.2)
     assert stated[0][2] == pytest.approx(stated[1][2], abs=0.01)
+
+
+@pytest.mark.parametrize("outside", [0.0, 0.1, 0.3])
+def test_the_surface_lies_amid_the_densities_inside_and_outside(outside):
+    """A ball of one density, averaged over neighbours, in a hull where light of something else is left."""
+    place = np.indices((40, 40, 40)) - 19.5
+    radius = np.sqrt((place**2).sum(axis=0))
+    full, hull = (radius < 11.0).astype(float), radius < 18.0
+    noise = 0.02 * np.random.default_rng(0).normal(size=full.shape)
+    density = gaussian_filter(full * (1.0 - outside) + outside, 0.8) + noise
+    mask = grain_mask(np.where(hull, np.maximum(density, 0.0), 0.0))
+    assert mask.sum() == pytest.approx(full.sum(), rel=0.02)
