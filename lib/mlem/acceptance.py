@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 _LEAST_LEFT = 0.3  # of the rocking width, where the motor's way makes up for the rest of it
 _CLEARLY = 0.08  # of what one wider by a factor of e may cost, that a moving motor must gain
 _ABOUT = (0.64, 0.8, 1.0, 1.25, 1.6)  # times a width, among which that lies that does best on the finest grid
-_SHARES = (0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried one after the other
+_SHARES = (0.0, 0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
 _MATTERS = 0.12  # steps by which the accepted roll moves over the grain's radius of gyration; less is chance
 _TRIED = 0.25  # steps over that radius, between the slopes that are tried
@@ -32,17 +32,13 @@ def with_tails(search: Search, found: Resolution, refinement: int) -> Resolution
 
     Orientations a step apart would look like a resolution without tails.
     """
-    before = search.deviances([found], REFINEMENT)[0]
-    shares, values = [0.0], [before]
-    for share in _SHARES:
-        shares.append(share)
-        values.append(search.deviances([_with_share(found, share)], REFINEMENT)[0])
-        if values[-1] > values[-2]:
-            break
-    if len(shares) == 2:  # the least share is too much already
+    values = search.deviances([_with_share(found, share) for share in _SHARES], REFINEMENT)
+    before, best = values[0], int(np.argmin(values))
+    if best == 0:
         return found
-    a, b, _ = np.polyfit(shares[-3:], values[-3:], 2)
-    share = float(np.clip(-b / (2.0 * a), 0.0, shares[-1])) if a > 0.0 else shares[-1]
+    about = slice(best - 1, best + 2) if best + 1 < len(_SHARES) else slice(-3, None)
+    a, b, _ = np.polyfit(_SHARES[about], values[about], 2)
+    share = float(np.clip(-b / (2.0 * a), 0.0, _SHARES[-1])) if a > 0.0 else _SHARES[-1]
     tailed = search.around(_with_share(found, round(share, 6)), refinement)
     gained = (before - search.deviances([tailed], REFINEMENT)[0]) * search.n_counts(REFINEMENT)
     return tailed if gained > SURE else found
