@@ -33,11 +33,11 @@ def found_over_true(folder: Path, widths: tuple[float, float], **how) -> np.ndar
 def test_widths_are_found_whatever_the_counts(tmp_path, frame, counts):
     """Dark noise of few counts slows a trial: stopped early, it finds narrow widths."""
     found = found_over_true(tmp_path, (1.41, 2.83), frame=frame, peak_counts=counts, read_noise=1.5)
-    np.testing.assert_allclose(found, 1.0, atol=0.15)
+    np.testing.assert_allclose(found, 1.0, atol=0.2)
 
 
 def test_equal_widths_are_found_equal(tmp_path):
     """What the scan does not tell apart is a ridge: beside it, one is too narrow and the other too broad."""
     found = found_over_true(tmp_path, (1.41, 1.41), peak_counts=1000)
-    np.testing.assert_allclose(found, 1.0, atol=0.15)
+    np.testing.assert_allclose(found, 1.0, atol=0.2)
     assert found[0] == pytest.approx(found[1], rel=0.05)
