@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from .shape import (
     full_density,
     fullness,
     grain_mask,
-    half_density,
+    half_of,
     surface_shift,
 )
 
@@ -78,10 +79,20 @@ class Grain:
         shift = surface_shift(as_field(tilts[:, 0], mask), mask)[mask]
         return cls(density, mask, np.stack([tilts[:, 0] - shift, tilts[:, 1]], axis=1), shift)
 
-    @property
+    @cached_property
     def full(self) -> float:
         """The density of a voxel that is wholly inside."""
         return full_density(self.density)
+
+    @cached_property
+    def empty(self) -> float:
+        """The density of a voxel that is wholly outside."""
+        return empty_density(self.density, self.full)
+
+    @property
+    def half(self) -> float:
+        """The density of a voxel at the surface."""
+        return half_of(self.full, self.empty)
 
     def less_bias(self, tested: Difference) -> Grain:
         """With the tilts less what the self-test has turned all voxels of a cube by, as far as it has.
@@ -100,8 +111,7 @@ class Grain:
 
     def fullness(self) -> Array:
         """How full the voxels (n_x, n_y, n_z) of the mask, and beside it, are."""
-        full = self.full
-        found = fullness(self.density, full, empty_density(self.density, full))
+        found = fullness(self.density, self.full, self.empty)
         return np.where(binary_dilation(self.mask), found, 0.0)
 
     def volume_error(self, tested: Difference) -> float:
@@ -116,7 +126,7 @@ class Grain:
         share = _averaged(core.astype(np.float64), core)
         local = _averaged(np.where(core, self.density, 0.0), core) / share
         uneven = float(np.sqrt(np.mean((local / self.full - 1.0) ** 2))) if local.size else 0.0
-        low, high = ((self.density > (1.0 + x) * half_density(self.density)).sum() for x in (-uneven, uneven))
+        low, high = ((self.density > (1.0 + x) * self.half).sum() for x in (-uneven, uneven))
         return math.hypot(bias, 0.5 * float(low - high) / n)
 
     def columns(self) -> list[Array]:
@@ -194,7 +204,7 @@ class Errors:
             axis=1,
         )
         tilts[:, 0] = np.hypot(tilts[:, 0], 0.5 * np.abs(grain.moved))
-        sure = sureness(grain.density, half_density(grain.density), differences[0].density)
+        sure = sureness(grain.density, grain.half, differences[0].density)
         volumes = [] if tested is None else [grain.volume_error(tested)]
         volumes += [] if half is None else [abs(half.volume)]
         return cls(tilts, sure, max(volumes))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..physics.tilts import BLUR_STEPS, OrientationGrid, Resolution
+from ..physics.tilts import BLUR_STEPS, SHARED_STEPS, OrientationGrid, Resolution
 from ..scan.measurement import Measurement
 
 Array = NDArray[np.float64]
@@ -43,8 +43,8 @@ class InLine:
         what lies amid orientations of the grid and is shared by them.
         """
         step = self.measurement.usual_step_deg
-        shared = (step / self.grid.refinement) ** 2 / 6.0
-        square = self._sharp.rocking**2 + _VARIANCE * (variance - shared)
+        shared = SHARED_STEPS * step / self.grid.refinement
+        square = self._sharp.rocking**2 + _VARIANCE * variance - shared**2
         width = float(np.sqrt(max(square, (_LEAST * step) ** 2)))
         scanned = self.measurement.relative_axes_deg()
         fine = self.measurement.scan_type.grid(scanned, _PARTS)

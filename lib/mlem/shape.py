@@ -224,7 +224,8 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
     of few counts and scattered light leave. Specks that hang together with nothing
     larger are noise, hardly larger than what it is averaged over.
     """
-    mask = np.asarray(density > half_density(density))
+    full = full_density(density)
+    mask = np.asarray(density > half_of(full, empty_density(density, full)))
     parts, n_parts = label(mask)
     if n_parts < 2:  # noqa: PLR2004 - several
         return mask
@@ -234,10 +235,9 @@ def grain_mask(density: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(kept[parts])
 
 
-def half_density(density: NDArray[np.float64]) -> float:
-    """Amid `full_density` and `empty_density`; infinite where there is none."""
-    full = full_density(density)
-    return _HALF * (full + empty_density(density, full)) if full else np.inf
+def half_of(full: float, empty: float) -> float:
+    """The density amid those inside and outside of the grain; infinite where there is none."""
+    return _HALF * (full + empty) if full else np.inf
 
 
 def empty_density(density: NDArray[np.float64], full: float) -> float:

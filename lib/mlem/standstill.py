@@ -9,7 +9,6 @@ the next, too.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,9 +70,7 @@ class Watch:
     half: NDArray[np.int64]
     n_halves: int
     period: int = 1
-    _before: deque[NDArray[np.float32]] = field(
-        default_factory=lambda: deque(maxlen=_MOST_KEPT), init=False, repr=False
-    )
+    _before: list[NDArray[np.float32]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def lags(self) -> list[int]:
@@ -93,9 +90,7 @@ class Watch:
         for sums, lag in zip(found, self.lags, strict=True):
             if lag <= len(self._before):
                 sums[:] = self._since(self._before[-lag], now)
-        self._before.append(now)
-        while len(self._before) > self.lags[-1]:
-            self._before.popleft()
+        self._before = [*self._before, now][-self.lags[-1] :]
         return found
 
     def _since(self, before: NDArray[np.float32], now: NDArray[np.float32]) -> Array:
