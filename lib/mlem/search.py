@@ -25,7 +25,8 @@ _TIMES = (1.0, 2.0, 4.0)  # of these, where the search may start
 _FAR = 8.0  # times these: surely too broad
 _FACTORS, _FACTORS_AGAIN = (1.6, 1.25), (1.25, 1.1)  # between the trials, coarse and fine
 _FACTORS_IN_LINE = (1.6, 1.25, 1.1)  # where what is narrower fits as well, and what is broader not at all
-_ON_A_RIDGE = (1.1,)  # from where no parabola led on: of equal widths one is too narrow, one too broad there
+_ALIKE = 1.6  # times each other; of such widths one is found too narrow and one too broad, on a ridge,
+_ON_A_RIDGE = (1.1,)  # which is then gone along
 _MOVES = 6  # of the middle of the trials, at most
 _FEWEST_JUDGES = 3  # omegas that are left out
 REFINEMENT = 2  # orientations per step of the scan, along each tilt
@@ -112,9 +113,9 @@ class Search:
         in_line = self.trial.measurement.scan_type.in_line
         self.price = (_BROAD_IN_LINE if in_line else _BROAD) * gain
         factors = _FACTORS_IN_LINE if in_line else _FACTORS
-        best, at_bound, led_on = self._descend(starts[int(np.argmin(deviances))], 1, factors)
-        if not led_on and not in_line:
-            best, at_bound, _ = self._descend(best, 1, _ON_A_RIDGE)
+        best, at_bound = self._descend(starts[int(np.argmin(deviances))], 1, factors)
+        if len(self.free) == 2 and abs(best[0] - best[1]) < np.log(_ALIKE):
+            best, at_bound = self._descend(best, 1, _ON_A_RIDGE)
         return Found(self._widths(usual), sure=False) if at_bound else Found(self._widths(best))
 
     def again(self, found: Found) -> Found:
@@ -154,12 +155,10 @@ class Search:
             values[i] = float(np.exp(logarithm.round(12)))
         return replace(self.like, rocking=values[0], rolling=values[1])
 
-    def _descend(
-        self, middle: Array, refinement: int, factors: tuple[float, ...]
-    ) -> tuple[Array, bool, bool]:
-        """The best logarithms of the widths, whether that is at a bound, and whether a parabola led there."""
+    def _descend(self, middle: Array, refinement: int, factors: tuple[float, ...]) -> tuple[Array, bool]:
+        """The best logarithms of the widths, and whether that is at a bound."""
         directions = np.array(list(product((-1, 0, 1), repeat=middle.size)))
-        at_bound = led_on = False
+        at_bound = False
         for factor in factors:
             for _ in range(_MOVES):
                 points = np.clip(middle + np.log(factor) * directions, self.least, self.most)
@@ -170,10 +169,9 @@ class Search:
                 middle = best
             at_bound = bool(((middle <= self.least) | (middle >= self.most)).any())
             between = np.clip(middle + np.log(factor) * lowest(directions, values), self.least, self.most)
-            value = self._costs(between[None], refinement)[0]
-            led_on = bool(value < values.min())  # a ridge is no parabola
-            middle = between if led_on else middle
-        return middle, at_bound, led_on
+            if self._costs(between[None], refinement)[0] < values.min():  # a ridge is no parabola
+                middle = between
+        return middle, at_bound
 
     def _costs(self, points: Array, refinement: int) -> Array:
         """Deviances of logarithms of the widths (n, n_free), less what breadth gains. Collective.
