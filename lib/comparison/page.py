@@ -38,7 +38,7 @@ def write(path: Path, found: Comparison, lines: Mapping[str, str]) -> None:
         colour_keys.section({view.title: view.key(body) for view in views}),
         viewer.section(viewer.data(body, [view.painted(body) for view in views])),
         *(
-            picture_section(view.title, f"{_MIDDLE} {view.text}", view.still(body), kind="still")
+            picture_section(view.title, f"{_MIDDLE} {view.text}", view.still(body)(), kind="still")
             for view in views
         ),
     ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
-
+from .pictures import Drawing
 from .skeleton import picture_url
 
 
-def section(keys: Mapping[str, Figure]) -> str:
+def section(keys: Mapping[str, Drawing]) -> str:
     """The pictures as data URLs; must stand in the page before the scripts that look for them."""
-    urls = json.dumps({title: picture_url(key) for title, key in keys.items()}).replace("<", "\\u003c")
+    urls = json.dumps({title: picture_url(key()) for title, key in keys.items()}).replace("<", "\\u003c")
     return f'<script type="application/json" id="keys">{urls}</script>'

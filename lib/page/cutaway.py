@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
-from .pictures import WIDTH, Array, Body
-from .scene import Paint
+from .pictures import WIDTH, Array, Body, Drawing
+from .scene import Bytes, DrawKey, Paint
 from .solid import Solid, solid
 
 _MOST_VOXELS = 64  # along an axis
@@ -22,25 +23,28 @@ _VIEW_DEG = (25.0, -48.0)  # elevation, azimuth
 _DARK, _BRIGHT = 0.72, 0.5  # of a face in the shade, and what light adds; those of the cut are bright
 
 
-def draw_cutaway(body: Body, paint: Paint) -> Figure:
+def cutaway(body: Body, paint: Paint) -> Drawing:
     """The grain in the colours of a field, axes in um. There must be a grain."""
     what = solid(body, _MOST_VOXELS)
+    return partial(_draw, what, paint.colours(what), paint.draw_key, plane=len(paint.fields) > 1)
+
+
+def _draw(what: Solid, of_voxels: Bytes, draw_key: DrawKey | None, *, plane: bool) -> Figure:
     net = what.net(what.mask & ~_eighth(what))
     faces = net.points_um[net.corners]
     normals = np.cross(faces[:, 2] - faces[:, 0], faces[:, 3] - faces[:, 1])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     light = np.minimum(_DARK + _BRIGHT * (normals @ _LIGHT), 1.0)[:, None]
-    colours = light * paint.colours(what)[net.owner] / 255.0
+    colours = light * of_voxels[net.owner] / 255.0
 
     figure = Figure(figsize=(WIDTH, 5.2))
     with rc_context({"grid.color": "#dde3e9", "axes.labelpad": 1.0}):
-        axes: Any = figure.add_axes((0.02, -0.02, 0.7 if paint.draw_key else 0.95, 0.98), projection="3d")
+        axes: Any = figure.add_axes((0.02, -0.02, 0.7 if draw_key else 0.95, 0.98), projection="3d")
     axes.add_collection3d(Poly3DCollection(faces, facecolors=colours, edgecolors=colours, linewidths=0.3))
     _set_axes(axes, what)
-    if paint.draw_key:
-        plane = len(paint.fields) > 1
+    if draw_key:
         key = figure.add_axes((0.79, 0.37, 0.2, 0.27) if plane else (0.75, 0.5, 0.22, 0.03))
-        paint.draw_key(key)
+        draw_key(key)
         if plane:
             key.locator_params(axis="x", nbins=2)
     return figure

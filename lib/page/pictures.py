@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ matplotlib.use("Agg")
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Drawing = Callable[[], Figure]  # of little data: what is left to do for a picture, on any rank
 Grain = tuple[Array, NDArray[np.bool_]]  # orientation (x, y, z, 2) in degrees, mask (x, y, z)
 WIDTH = 7.0  # inches; text stays legible on a telephone
 BLUE = "#1f5f8b"

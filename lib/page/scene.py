@@ -25,6 +25,7 @@ from .solid import Net, Solid, solid
 
 Bytes = NDArray[np.uint8]
 Limits = tuple[float, float]
+DrawKey = Callable[[Axes], None]  # of little data, like a `Drawing`
 
 _MOST_VOXELS = 104  # along an axis; of larger grains every n-th voxel is shown
 _MISSING = 65535
@@ -56,7 +57,7 @@ class Paint:
     fields: Sequence[Numbers]
     limits: Sequence[Limits]
     table: Bytes
-    draw_key: Callable[[Axes], None] | None
+    draw_key: DrawKey | None
 
     def colours(self, what: Solid) -> Bytes:
         """The colours (n, 3) of the voxels of the grain."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Span = tuple[tuple[float, float], tuple[float, float]]  # center and radius of the key, (tilt1, tilt2) each
+
 _SECTORS = np.array([5.0, 3.0, 1.0])  # hue offsets of red, green and blue
 COLOUR_MAPS = {  # of fields, by their names, as matplotlib calls them; RdBu_r is symmetric about zero
     "intensity": "viridis",
@@ -53,13 +55,12 @@ def orientation_rgb(
     return colours
 
 
-def colour_range(
-    tilt1: NDArray[np.float64], tilt2: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def colour_range(tilt1: NDArray[np.float64], tilt2: NDArray[np.float64], mask: NDArray[np.bool_]) -> Span:
     """Center and radius of the key for a grain: the middle and half range of its central 98 %."""
     centers, radii = [], []
     for tilt in (tilt1, tilt2):
-        values = tilt[mask & np.isfinite(tilt)]
+        values = tilt[mask]
+        values = values[np.isfinite(values)]
         low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 0.0)
         centers.append(float(low + high) / 2)
         radii.append(max(float(high - low) / 2, 1e-6))

@@ -13,11 +13,11 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..page.pictures import Body, draw_key
-from ..page.scene import Numbers, Paint
+from ..page.pictures import Body, Drawing, draw_key
+from ..page.scene import DrawKey, Numbers, Paint
 from ..page.viewer import Painted, thinned
-from ..physics.colours import COLOUR_MAPS, colour_range, orientation_rgb
-from . import pictures
+from ..physics.colours import COLOUR_MAPS, Span, colour_range, orientation_rgb
+from . import pictures, stills
 from .pictures import NOTHING, OUTSIDE
 
 Array = NDArray[np.float64]
@@ -32,41 +32,35 @@ class OrientationView:
     tilt1: Array
     tilt2: Array
 
-    def still(self, body: Body) -> Figure:
+    def still(self, body: Body) -> Drawing:
         """Three slices through the middle, and the key."""
-        return pictures.draw_orientation(body, self.tilt1, self.tilt2)
+        return stills.of_orientation(body, self.tilt1, self.tilt2, self._span(body))
 
     def painted(self, body: Body) -> Painted:
         """The voxels that the viewer shows."""
-        center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
         thin = thinned(body.mask.shape)
-        tilts = self.tilt1[thin], self.tilt2[thin]
+        inside = body.mask[thin]
+        tilts = self.tilt1[thin][inside], self.tilt2[thin][inside]
         tilt1_alone = not np.isfinite(self.tilt2).any()
-        rgb = orientation_rgb(*tilts, center, radius, tilt1_alone=tilt1_alone)
-        rgb[~body.mask[thin]] = OUTSIDE
+        rgb = np.full((*inside.shape, 3), OUTSIDE, dtype=np.uint8)
+        rgb[inside] = orientation_rgb(*tilts, *self._span(body), tilt1_alone=tilt1_alone)
         return Painted(self.title, self.text, rgb, None)
 
-    def key(self, body: Body) -> Figure:
+    def key(self, body: Body) -> Drawing:
         """What the colours mean."""
-        figure = Figure(figsize=(3.4, 3.0))
-        plot = figure.add_axes((0.22, 0.16, 0.74, 0.74))
-        self._draw_key(plot, *colour_range(self.tilt1, self.tilt2, body.mask))
-        return figure
+        return partial(_key, (3.4, 3.0), (0.22, 0.16, 0.74, 0.74), partial(_draw_plane, self._span(body)))
 
     def paint(self, body: Body) -> Paint:
         """The colours of the voxels in 3D."""
-        center, radius = colour_range(self.tilt1, self.tilt2, body.mask)
-        limits = [(c - 2 * r, c + 2 * r) for c, r in zip(center, radius, strict=True)]
-        tilt1, tilt2 = (np.linspace(*span, 256) for span in limits)
-        table = orientation_rgb(tilt1[None, :], tilt2[:, None], center, radius)
+        span = self._span(body)
+        limits = [(c - 2 * r, c + 2 * r) for c, r in zip(*span, strict=True)]
+        tilt1, tilt2 = (np.linspace(*ends, 256) for ends in limits)
+        table = orientation_rgb(tilt1[None, :], tilt2[:, None], *span)
         both = [Numbers(name, "deg", getattr(self, name)) for name in ("tilt1", "tilt2")]
-        key = partial(self._draw_key, center=center, radius=radius)
-        return Paint(self.title, self.text, both, limits, table, key)
+        return Paint(self.title, self.text, both, limits, table, partial(_draw_plane, span))
 
-    @staticmethod
-    def _draw_key(plot: Axes, center: tuple[float, float], radius: tuple[float, float]) -> None:
-        draw_key(plot, center, radius)
-        plot.locator_params(nbins=5)
+    def _span(self, body: Body) -> Span:
+        return colour_range(self.tilt1, self.tilt2, body.mask)
 
 
 @dataclass(frozen=True)
@@ -83,9 +77,9 @@ class FieldView:
     cutoff: float | None = None
     scale: float = 1.0
 
-    def still(self, body: Body) -> Figure:
+    def still(self, body: Body) -> Drawing:
         """Three slices through the middle, and the histogram."""
-        return pictures.draw_field(
+        return stills.of_field(
             body,
             self.values,
             self.label,
@@ -100,34 +94,49 @@ class FieldView:
         """The voxels that the viewer shows; number 0 is where there is nothing."""
         low, high = self.limits
         thin = thinned(body.mask.shape)
-        values = self.scale * self.values[thin]
-        shown = np.isfinite(values) & (body.mask[thin] | (not self.only_grain))
-        numbers = np.zeros(values.shape, dtype=np.uint8)
-        share = np.clip((values[shown] - low) / (high - low), 0.0, 1.0)
-        numbers[shown] = 1 + np.rint(254 * share).astype(np.uint8)
+        shown = body.mask[thin] if self.only_grain else np.ones(body.mask[thin].shape, dtype=bool)
+        values = self.values[thin][shown]
+        share = np.clip((self.scale * values - low) / (high - low), 0.0, 1.0)
+        numbers = np.zeros(shown.shape, dtype=np.uint8)
+        numbers[shown] = np.where(np.isfinite(values), 1.5 + 254.0 * share, 0.0)
         palette = np.vstack([to_rgb(NOTHING), self._colours(255)])
         return Painted(self.title, self.text, numbers, np.rint(255 * palette).astype(np.uint8))
 
-    def key(self, _body: Body) -> Figure:
+    def key(self, _body: Body) -> Drawing:
         """What the colours mean."""
-        figure = Figure(figsize=(3.4, 0.75))
-        self._draw_key(figure.add_axes((0.06, 0.65, 0.88, 0.25)))
-        return figure
+        return partial(_key, (3.4, 0.75), (0.06, 0.65, 0.88, 0.25), self._bar)
 
     def paint(self, body: Body) -> Paint:
         """The colours of the voxels in 3D."""
         name, _, unit = self.label.rstrip(")").partition(" (")
         numbers = Numbers(name, unit, self.scale * self.values)
         table = np.rint(255 * self._colours(256)).astype(np.uint8)
-        return Paint(self.title, self.text, [numbers], [self.limits], table, self._draw_key)
+        return Paint(self.title, self.text, [numbers], [self.limits], table, self._bar)
 
-    def _draw_key(self, bar: Axes) -> None:
-        scale = matplotlib.cm.ScalarMappable(Normalize(*self.limits), self.cmap)
-        bar.figure.colorbar(scale, cax=bar, orientation="horizontal", label=self.label)
+    @property
+    def _bar(self) -> DrawKey:
+        return partial(_draw_bar, self.limits, self.cmap, self.label)
 
     def _colours(self, n: int) -> Array:
         """The colour map, (n, 3)."""
         return np.asarray(matplotlib.colormaps[self.cmap](np.linspace(0.0, 1.0, n))[:, :3])
+
+
+def _key(size: tuple[float, float], place: tuple[float, float, float, float], draw: DrawKey) -> Figure:
+    """A figure, its size in inches, with nothing but what the colours mean."""
+    figure = Figure(figsize=size)
+    draw(figure.add_axes(place))
+    return figure
+
+
+def _draw_plane(span: Span, plot: Axes) -> None:
+    draw_key(plot, *span)
+    plot.locator_params(nbins=5)
+
+
+def _draw_bar(limits: tuple[float, float], cmap: str, label: str, bar: Axes) -> None:
+    scale = matplotlib.cm.ScalarMappable(Normalize(*limits), cmap)
+    bar.figure.colorbar(scale, cax=bar, orientation="horizontal", label=label)
 
 
 # Fields of some scans only: title, text, label, factor.

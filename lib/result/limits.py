@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..page.pictures import Drawing
 from ..scan.setting import Setting
 
 Array = NDArray[np.float64]
@@ -56,9 +58,12 @@ def points(setting: Setting) -> list[str]:
     ]
 
 
-def draw(setting: Setting) -> Figure:
+def drawing(setting: Setting) -> Drawing:
     """The missing cone about the rotation axis, and the omegas that were measured."""
-    theta = setting.params.geometry().theta_rad
+    return partial(_draw, setting.params.geometry().theta_rad, setting.measurement.omega_deg)
+
+
+def _draw(theta: float, omega_deg: Array) -> Figure:
     figure = Figure(figsize=(7.0, 3.2))
     cone = figure.add_subplot(1, 2, 1)
     around = np.linspace(0.0, 2.0 * np.pi, 181)
@@ -73,7 +78,7 @@ def draw(setting: Setting) -> Figure:
     cone.axis("off")
     cone.legend(loc="lower right", fontsize=8)
     omegas = figure.add_subplot(1, 2, 2)
-    angle = np.radians(setting.measurement.omega_deg)
+    angle = np.radians(omega_deg)
     omegas.add_collection(_rays(angle, 0.55, 1.0, linewidths=1.0))
     omegas.add_collection(_rays(angle + np.pi, 0.55, 0.75, linewidths=0.5, alpha=0.5))
     omegas.plot(np.cos(around), np.sin(around), color="black", linewidth=0.8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from html import escape
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..checks.doubts import changes
@@ -24,7 +24,7 @@ from ..initfile.parameters import KEYS, Parameters
 from ..initfile.parse import format_key
 from ..page import colour_keys, viewer
 from ..page import scene as page_scene
-from ..page.pictures import Body, draw_dark_level
+from ..page.pictures import Body, Drawing, draw_dark_level
 from ..page.skeleton import Text, facts_list, page, picture_section, warnings_section
 from ..parallel.crew import ALONE, Crew, Job
 from ..scan.gather import Result
@@ -45,7 +45,10 @@ _LEFT_OUT = "Simulation"  # a group of keys that a reconstruction does not read
 
 
 class _Part(NamedTuple):
-    """A section that takes time: what `prepare` returns on rank 0, `make` turns into text on any rank."""
+    """A section that takes time: what `prepare` returns on rank 0, `make` turns into text on any rank.
+
+    Rank 0 alone prepares, while others wait: it takes out of the result what is shown, the rest is `make`'s.
+    """
 
     title: str
     prepare: Callable[[], Any]
@@ -99,7 +102,7 @@ def write(
                 "it should fall and come to rest near 1. Above it, the model lacks something: geometry, "
                 "resolution, light of something else. The noise is the scan's own: a photon makes "
                 f"{facts['gain']:.3g} counts, dark pixels scatter by {facts['dark_noise_counts']:.2g}.",
-                lambda: pictures.draw_misfit([float(m) for m in facts["misfit"]]),
+                lambda: partial(pictures.draw_misfit, [float(m) for m in facts["misfit"]]),
             )
         )
     if params.omega_scale == "auto" and "omega_factors" in facts:
@@ -108,8 +111,8 @@ def write(
                 "Brightness of each omega",
                 "A factor of the light at each omega, found with the grain, 1 in the mean: beam, absorption, "
                 "normalisation of the images.",
-                lambda: pictures.draw_factors(
-                    setting.measurement.omega_deg, np.array(facts["omega_factors"])
+                lambda: partial(
+                    pictures.draw_factors, setting.measurement.omega_deg, np.array(facts["omega_factors"])
                 ),
             )
         )
@@ -120,11 +123,11 @@ def write(
                 "How far two maps agree, detail by detail (Fourier shell correlation): of half of the omegas "
                 "each, or where these were not asked for, the result and what the self-test makes of it. "
                 "Details below the dashed line are not told by the data.",
-                partial(pictures.draw_correlation, facts),
+                lambda: pictures.correlation(facts),
             )
         )
     sections.append(
-        _picture("What this scan cannot say", limits.points(setting), partial(limits.draw, setting))
+        _picture("What this scan cannot say", limits.points(setting), lambda: limits.drawing(setting))
     )
     sections += _dark_level(setting.measurement)
     sections += _alignment(setting)
@@ -157,12 +160,12 @@ def _quick_look(params: Parameters) -> list[str]:
 def _orientations(measurement: Measurement, fields: Mapping[str, Array], mask: NDArray[np.bool_]) -> Sections:
     """The section on the distribution of orientations, where two tilts are known."""
 
-    def draw() -> Figure:
-        some = pictures.thin_out(np.flatnonzero(mask)).copy()  # a view would keep the whole list
+    def drawing() -> Drawing:
+        some = pictures.thin_out(np.flatnonzero(mask))
         sample = measurement.tilt_frame == "sample"
         scanned_deg = (measurement.scan.tilt1_deg, measurement.scan.tilt2_deg) if sample else None
         tilt1, tilt2, weight = (fields[name].ravel()[some] for name in ("tilt1", "tilt2", "intensity"))
-        return pictures.draw_orientations(tilt1, tilt2, weight, scanned_deg)
+        return pictures.orientations(tilt1, tilt2, weight, scanned_deg)
 
     return [
         _picture(
@@ -173,7 +176,7 @@ def _orientations(measurement: Measurement, fields: Mapping[str, Array], mask: N
                 if measurement.tilt_frame == "sample"
                 else ""
             ),
-            draw,
+            drawing,
         ),
     ]
 
@@ -218,7 +221,7 @@ def _cells(tables: tuple[NDArray[Any], NDArray[Any]] | None) -> Sections:
     if tables is None or not tables[0].size:
         return []
     return [
-        _picture("Cells", cell_pictures.words(*tables), partial(cell_pictures.draw, *tables)),
+        _picture("Cells", cell_pictures.words(*tables), lambda: partial(cell_pictures.draw, *tables)),
         largest_cells.section(tables[0]),
     ]
 
@@ -235,7 +238,8 @@ def _dark_level(measurement: Measurement) -> Sections:
             f"The counts on which the light stands, {low:.3g} to {high:.3g}: found in the darkest frames "
             "of each omega (or given by the key background), taken off before the reconstruction. Left: of "
             "each pixel. Right: of the usual pixel at each omega. Below zero too much was taken off before.",
-            lambda: draw_dark_level(
+            lambda: partial(
+                draw_dark_level,
                 level.pattern.astype(np.float64),
                 measurement.omega_deg,
                 level.of_omegas(measurement.omega_index).astype(np.float64),
@@ -255,14 +259,14 @@ def _comparison(found: Comparison | None) -> Sections:
             "omegas and at the worst one; counts. The difference should be faint and without a pattern: one "
             "side red and the other blue is a displacement, a red spot is light that nothing explains."
             f" Across the rotation axis the images lie {found.shift_across_px:+.2f} px from the projections.",
-            lambda: draw_images(found.shown),
+            lambda: partial(draw_images, found.shown),
         ),
         _picture(
             "Intensity and residual per omega",
             "Counts of the image and of the projection, the measured tilts together, and what the projection "
             "leaves unexplained of the image beyond noise. Steps of the counts are the beam's or another "
             "grain's.",
-            lambda: draw_omegas(found),
+            lambda: partial(draw_omegas, replace(found, shown=[])),
         ),
     ]
 
@@ -292,18 +296,18 @@ def _alignment(setting: Setting) -> Sections:
             "The centroid of the grain's image must follow the fitted path of a rotation; what is left over "
             f"is drift, here {found.scale_px:.2g} px rms, "
             + ("taken out." if setting.params.drift == "correct" else "left in."),
-            lambda: pictures.draw_alignment(omega, found, setting.params.M),
+            lambda: partial(pictures.draw_alignment, omega, found, setting.params.M),
         ),
     ]
 
 
-def _picture(title: str, text: Text, draw: Callable[[], Figure], kind: str = "") -> _Part:
+def _picture(title: str, text: Text, prepare: Callable[[], Drawing], kind: str = "") -> _Part:
     """A section with a picture; kind is its class in the style."""
-    return _Part(title, draw, partial(_with_picture, title, text, kind))
+    return _Part(title, prepare, partial(_with_picture, title, text, kind))
 
 
-def _with_picture(title: str, text: Text, kind: str, figure: Figure) -> str:
-    return picture_section(title, text, figure, _DPI, kind)
+def _with_picture(title: str, text: Text, kind: str, draw: Drawing) -> str:
+    return picture_section(title, text, draw(), _DPI, kind)
 
 
 def _together(sections: Sections, crew: Crew) -> list[str]:

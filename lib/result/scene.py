@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..page import scene
-from ..page.cutaway import draw_cutaway
-from ..page.pictures import Body
+from ..page.cutaway import cutaway
+from ..page.pictures import Body, Drawing
 from ..page.scene import Numbers, Paint
 from ..physics.colours import cell_rgb
 from .fields import FieldView, OrientationView
@@ -36,9 +35,9 @@ def data(body: Body, views: Views, fields: Fields) -> dict[str, Any]:
     return scene.data(scene.shown(body), paints(body, views, fields), told)
 
 
-def still(body: Body, views: Views, fields: Fields) -> Figure:
+def still(body: Body, views: Views, fields: Fields) -> Drawing:
     """The picture that stands in for it. There must be a grain."""
-    return draw_cutaway(body, paints(body, views, fields)[0])
+    return cutaway(body, paints(body, views, fields)[0])
 
 
 def paints(body: Body, views: Views, fields: Fields) -> list[Paint]:

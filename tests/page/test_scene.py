@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lib.page import colour_keys, scene, viewer
-from lib.page.cutaway import draw_cutaway
+from lib.page.cutaway import cutaway
 from lib.page.pictures import Body
 from lib.page.scene import Numbers, Paint, section
 from lib.page.skeleton import page, picture_url, section_with
@@ -79,9 +79,7 @@ def views_of(fields: dict[str, Any]) -> list[OrientationView | FieldView]:
 def whole_page(folder: Path, n: int = N) -> Path:
     body, fields = ball(n)
     views = views_of(fields)
-    still = section_with(
-        "Still", "", picture_url(draw_cutaway(body, paints(body, views, fields)[0])), "still3d"
-    )
+    still = section_with("Still", "", picture_url(cutaway(body, paints(body, views, fields)[0])()), "still3d")
     path = folder / "page.html"
     keys = colour_keys.section({view.title: view.key(body) for view in views})
     turning = section(data(body, views, fields))
@@ -162,14 +160,14 @@ def test_the_page_of_a_large_grain_can_be_mailed():
         views.append(FieldView(name, "", values, f"{name} (deg)", "magma", (0.0, 1.0), only_grain=True))
     in_3d = section(data(body, views, noisy))
     slices = viewer.section(viewer.data(body, [view.painted(body) for view in views]))
-    stills = [picture_url(view.still(body), 130) for view in views]
+    stills = [picture_url(view.still(body)(), 130) for view in views]
     assert len(in_3d) < 10e6
     assert len(in_3d) + len(slices) + sum(map(len, stills)) < 15e6
 
 
 def test_the_still_picture_is_cut_open():
     body, fields = ball()
-    figure = draw_cutaway(body, paints(body, views_of(fields), fields)[1])
+    figure = cutaway(body, paints(body, views_of(fields), fields)[1])()
     assert isinstance(figure, Figure)
     faces = figure.axes[0].collections[0]
     figure.draw_without_rendering()

@@ -54,7 +54,7 @@ def test_a_tilt_known_in_voxels_that_are_not_shown_still_counts(monkeypatch):
     tilt2[0, 0, 0] = 0.5
     assert np.isnan(tilt2[thin]).all() and 0 not in body.middle
     assert (view.painted(body).colours[inside] == 0).all()
-    for plot in view.still(body).axes[:4]:
+    for plot in view.still(body)().axes[:4]:
         for image in plot.images[:1]:
             if plot.get_title() != "key":
                 assert set(np.unique(image.get_array())) <= {0, pictures.OUTSIDE}
