@@ -22,13 +22,13 @@ from .parallel.communicator import Comm, SerialComm, together
 from .parallel.crew import Crew, help_out
 from .parallel.memory import check_memory
 from .parallel.messages import broadcast
-from .projection.jit import compile_first, load_compiler
-from .projection.kernel_cache import hand_over
+from .projection.jit import load_compiler
 from .result import files
 from .result.derived import add_derived, take_out_strain
 from .scan.align import align
 from .scan.gather import NOTHING, Result
 from .scan.setting import Setting, prepare
+from .scan.warmup import compile_once
 
 METHODS = {
     "mlem": iterate.reconstruct,
@@ -115,20 +115,18 @@ def _check_memory_of_volume(setting: Setting) -> None:
 
 
 def _prepare_on_all(params: Parameters, comm: Comm, *, quiet: bool, report: bool) -> Setting:
-    """The setting, which rank 0 works out; it compiles the kernels on the way, for all. Collective."""
+    """The setting, which rank 0 works out, with the kernels of the run. Collective."""
     prepared: Setting | None = None
     with together(comm):
         if comm.rank == 0:
             prepared = prepare(params)
             files.check_folder(params.folder)
             _check_memory_of_volume(prepared)
-            calls = WARMUPS[params.method](prepared)
-            calls_of_checks = checks_warmup.small_calls(prepared) if report else ()
-            compile_first(chain(calls, calls_of_checks), quiet=quiet)
         else:
             load_compiler()
     setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
-    hand_over(comm)
+    calls_of_checks = checks_warmup.small_calls(setting) if report else ()
+    compile_once(chain(WARMUPS[params.method](setting), calls_of_checks), comm, quiet=quiet)
     return setting
 
 

@@ -51,11 +51,11 @@ import lib.backprojection.rocking
 def compiled():
     return {f"{f.py_func.__name__}{signature}" for f in kernels() for signature in f.overloads}
 
-compile_first, warmed = reconstruction.compile_first, []
-def watched(calls, quiet):
-    compile_first(calls, quiet=quiet)
+compile_once, warmed = reconstruction.compile_once, []
+def watched(calls, comm, quiet):
+    compile_once(calls, comm, quiet=quiet)
     warmed.append(compiled())
-reconstruction.compile_first = geometry.compile_first = watched
+reconstruction.compile_once = geometry.compile_once = watched
 files.write = lambda *_, **__: None
 for program in (cli.recon3d, cli.check_geometry):
     for init in sys.argv[1:]:

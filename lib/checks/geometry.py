@@ -26,14 +26,13 @@ from ..parallel.partition import block
 from ..parallel.progress import Progress
 from ..physics.geometry import voxel_axis
 from ..physics.tilts import USUAL_STEPS, Resolution
-from ..projection.jit import compile_first
-from ..projection.kernel_cache import hand_over
 from ..scan import warmup as scan_warmup
 from ..scan.align import fit_center
 from ..scan.box import seen_from_image
 from ..scan.look import Spots, look
 from ..scan.measurement import Measurement
 from ..scan.setting import Setting, prepare, work_out
+from ..scan.warmup import compile_once
 from . import warmup
 
 Array = NDArray[np.float64]
@@ -107,10 +106,9 @@ def run(params: Parameters, comm: Comm, *, quiet: bool = False) -> list[str]:
     with together(comm):
         if comm.rank == 0:
             prepared = prepare(params)
-            calls = chain(scan_warmup.small_calls(prepared), warmup.small_calls(prepared))
-            compile_first(calls, quiet=quiet)
     setting: Setting = broadcast(comm, prepared)  # type: ignore[assignment]
-    hand_over(comm)
+    calls = chain(scan_warmup.small_calls(setting), warmup.small_calls(setting))
+    compile_once(calls, comm, quiet=quiet)
     spots, _ = look(setting, comm, quiet=quiet)
     scan = coarse.load(setting.measurement, setting.dark, comm, **COARSE, everywhere=True)
     judged = judge_all(setting, candidates(setting.measurement), spots, scan, comm, quiet)

@@ -1,4 +1,4 @@
-"""Small calls of the kernels of the checks, for `projection.jit.compile_first`."""
+"""Small calls of the kernels of the checks, for `scan.warmup.compile_once`."""
 
 from __future__ import annotations
 

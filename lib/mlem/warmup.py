@@ -1,4 +1,4 @@
-"""Small calls of the kernels of `mlem`, for `projection.jit.compile_first`."""
+"""Small calls of the kernels of `mlem`, for `scan.warmup.compile_once`."""
 
 from __future__ import annotations
 

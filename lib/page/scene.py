@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from .pictures import Body
-from .solid import Net, Solid, solid
+from .solid import Solid, solid
 
 Bytes = NDArray[np.uint8]
 Limits = tuple[float, float]
@@ -88,12 +88,7 @@ def data(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> dict[
     coarse = {p.fields[0].name: np.ptp(p.limits[0]) / _SHADES for p in paints}
     coarse = {name: step for name, step in coarse.items() if name not in exact}
     return {
-        "n": what.mask.shape,
-        "start": what.start_um.tolist(),
-        "pitch": what.pitch_um.tolist(),
-        "steps": max(part.step for part in what.part),
-        "mask": what.mask.astype(np.uint8),
-        **_net(what.net()),
+        "solid": what,
         "told": [names.index(field.name) for field in told],
         "fields": [_field(what, field, coarse.get(field.name, 0.0)) for field in fields.values()],
         "paints": [
@@ -112,11 +107,12 @@ def data(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> dict[
 
 def section(data: dict[str, Any]) -> str:
     """The section of the page with its data and scripts; hidden until it can draw."""
-    steps = data["steps"]
+    what, rest = data["solid"], {name: value for name, value in data.items() if name != "solid"}
+    steps = max(part.step for part in what.part)
     note = f" Of {steps} voxels in a row one is shown." if steps > 1 else ""
     here = Path(__file__).parent
     scripts = "".join((here / name).read_text(encoding="utf-8") for name in ("cutting.js", "scene.js"))
-    numbers = json.dumps(data, default=_as_text).replace("<", "\\u003c")
+    numbers = json.dumps({**_body(what), **rest}, default=_as_text).replace("<", "\\u003c")
     return (
         '<section id="scene"><h2>The grain in 3D</h2><p>Drag to turn, wheel or two fingers to zoom, right '
         "button to shift. What lies beyond all planes that are switched on is cut away; the colours at a cut "
@@ -142,8 +138,14 @@ def _cuts() -> str:
     )
 
 
-def _net(net: Net) -> dict[str, NDArray[Any]]:
+def _body(what: Solid) -> dict[str, Any]:
+    net = what.net()
     return {
+        "n": what.mask.shape,
+        "start": what.start_um.tolist(),
+        "pitch": what.pitch_um.tolist(),
+        "steps": max(part.step for part in what.part),
+        "mask": what.mask.astype(np.uint8),
         "points": net.points_um.astype("<f4"),
         "corners": net.corners.astype("<u4"),
         "owner": net.owner.astype("<u4"),

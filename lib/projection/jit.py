@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numba
 from numba.core.registry import cpu_target
 
-from .kernel_cache import KernelCache
+from .kernel_cache import KernelCache, NotKept, only_kept
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -28,11 +29,8 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return compiled
 
 
-def compile_first(calls: Iterable[Callable[[], object]], *, quiet: bool = False) -> None:
-    """Make small calls of every kernel of the run; says so on standard error where that compiles.
-
-    Call it on one rank while the others wait, then `hand_over` what it has.
-    """
+def compile_all(calls: Iterable[Callable[[], object]], *, quiet: bool = False) -> None:
+    """Make small calls of every kernel of the run; says so on standard error where that compiles."""
     started, said = time.monotonic(), False
     for call in calls:
         call()
@@ -42,6 +40,13 @@ def compile_first(calls: Iterable[Callable[[], object]], *, quiet: bool = False)
                 print("compiling kernels ...", file=sys.stderr, flush=True)
     if said and not quiet:
         print(f"compiled kernels: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def load_kept(calls: Iterable[Callable[[], object]]) -> None:
+    """Make these calls as long as what they need is kept from earlier runs, while another rank compiles."""
+    with only_kept(), suppress(NotKept):
+        for call in calls:
+            call()
 
 
 def load_compiler() -> None:

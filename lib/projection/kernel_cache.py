@@ -19,6 +19,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -32,6 +33,22 @@ _PACKAGE = __name__.partition(".")[0]
 
 _in_memory: dict[str, bytes] = {}  # code by name of its files: what this process has used, or was handed
 _silent = False  # after the first trouble, and on ranks other than 0
+_compiles = True
+
+
+class NotKept(Exception):
+    """Code that this process may not compile is kept nowhere."""
+
+
+@contextmanager
+def only_kept() -> Iterator[None]:
+    """Of a rank other than 0: within it what is not kept is not compiled, but `NotKept`."""
+    global _compiles, _silent
+    _compiles, _silent = False, True
+    try:
+        yield
+    finally:
+        _compiles = True
 
 
 def hand_over(comm: Any) -> None:
@@ -88,6 +105,8 @@ class KernelCache(FunctionCache):
                 trouble = trouble or (folder, error)
         if trouble:
             _say(f"{trouble[0]}: the kernels kept there cannot be read", trouble[1], "compiled anew")
+        if not _compiles:
+            raise NotKept(name)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -70,7 +70,7 @@ def orientations(
 def _draw_orientations(
     shares: tuple[Array, Array, Array] | None, scanned: list[tuple[float, float]]
 ) -> Figure:
-    """A histogram of both tilts with its edges, if there is any; the ranges of both, where these are known."""
+    """A histogram of both tilts with its edges, if there is any; the ranges of both, where they are known."""
     figure, plot = _one_plot(5.0)
     if shares is not None:
         counts, edges1, edges2 = shares

@@ -26,7 +26,7 @@ _PLACES = {2: (0, 0), 1: (1, 0), 0: (1, 1)}  # of the slices, by their normal; a
 
 
 class _Slice(NamedTuple):
-    """A slice: its normal and where on it, its axes, across and up, with their limits, and the grain in it."""
+    """A slice: its normal and where on it, its axes, across and up, with limits, and the grain in it."""
 
     normal: int
     at_um: float

@@ -1,15 +1,31 @@
-"""Small calls of the kernels with which every method reads a scan, for `projection.jit.compile_first`."""
+"""Kernels before the work, compiled on one rank; small calls of those with which a scan is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from ..parallel.communicator import Comm, together
 from ..projection import kernels
+from ..projection.jit import compile_all, load_kept
+from ..projection.kernel_cache import hand_over
 from ..projection.views import pixel_boxes
 from .binned import binned
 from .setting import Setting
+
+
+def compile_once(calls: Iterable[Callable[[], object]], comm: Comm, *, quiet: bool = False) -> None:
+    """Have all ranks make small calls of every kernel of the run, of which rank 0 alone compiles. Collective.
+
+    The others load meanwhile what is kept from earlier runs, and are handed what is not.
+    """
+    with together(comm):
+        if comm.rank == 0:
+            compile_all(calls, quiet=quiet)
+        else:
+            load_kept(calls)
+    hand_over(comm)
 
 
 def small_calls(setting: Setting) -> Iterator[Callable[[], object]]:

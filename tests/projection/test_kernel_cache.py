@@ -312,6 +312,22 @@ def test_constants_of_several_numbers_count(folder, kind):
         assert found(3) == 3 * values[1] and n_compiled(found) == n
 
 
+def test_loaded_if_it_is_kept_while_another_rank_compiles(folder, capsys):
+    with kernel_cache.only_kept(), pytest.raises(kernel_cache.NotKept):
+        start()(21)
+    assert not files(folder)
+    start()(21)
+    other = start()
+    with kernel_cache.only_kept():
+        assert other(21) == 42 and n_compiled(other) == 0
+    for path in files(folder):
+        path.write_bytes(b"torn")
+    with kernel_cache.only_kept(), pytest.raises(kernel_cache.NotKept):
+        start()(21)
+    assert start()(21) == 42
+    assert capsys.readouterr().err == ""  # it is rank 0 that speaks of troubles
+
+
 def test_handed_over_to_another_rank(folder, capsys):
     """What rank 0 has needs no file, and is not compiled; the others do not speak of troubles."""
     start()(21)

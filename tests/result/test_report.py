@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -232,6 +233,28 @@ def test_orientations_of_a_large_grain_are_thinned_out_together(monkeypatch):
     for found, name in zip(values, fields, strict=True):
         assert 50 < found.size <= 100
         np.testing.assert_array_equal(found, pictures.thin_out(fields[name][mask]))
+
+
+def test_what_is_left_to_draw_travels_light(tmp_path, monkeypatch):
+    """Rank 0 sends what a picture shows to the rank that draws it, not the volume."""
+    sent = {}
+    job = report._Part.job
+
+    def counted(part):
+        made = job(part)
+        sent[part.title] = len(pickle.dumps(made.arguments))
+        return made
+
+    monkeypatch.setattr(report._Part, "job", counted)
+    n = 48
+    init = CASE.write(tmp_path, threshold=5, method="backprojection", grain_steps=[n, n, n])
+    assert cli.recon3d([str(init), "--quiet"], SerialComm()) == 0
+    page_of(tmp_path)
+    assert set(STILLS) < set(sent)
+    one_field = 8 * n**3
+    assert all(
+        n_bytes < 0.5 * one_field for title, n_bytes in sent.items() if title not in (IN_3D, SLICES[1])
+    )
 
 
 def test_a_picture_that_fails_does_not_cost_the_result(tmp_path, monkeypatch):
