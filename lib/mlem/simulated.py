@@ -6,6 +6,7 @@ a grid much finer than that of the maps, so that the test does not forgive the m
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ Image = NDArray[np.float32]
 FINER = 5  # orientations on a step of the scan, linear between them
 _POOL = 1 << 16  # normal numbers, of which every pixel takes a stretch of its own
 _LEAST_PX = 1e-3  # width of the image of a box
-_FEW, _HALF, _ONE = np.float32(0.5), np.float32(0.5), np.float32(1.0)
+_FEW, _HALF, _ZERO = np.float32(0.5), np.float32(0.5), np.float32(0.0)
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,15 @@ def add_noise(light: Image, pixels: NDArray[np.int64], omega: int, dark: Dark, p
     The noise of a value follows from omega and the number of its pixel, whichever rank works it out, and is a
     smooth function of the light, so that a rounding error stays one.
     """
-    level, cut, *_ = dark.for_kernel()
-    noise = np.float32(dark.gain), np.float32(dark.stored_variance), np.float32(dark.variance)
-    _add_noise(light, pixels, omega, pool, level, cut, *noise)
+    numbers = map(np.float32, (dark.level, math.sqrt(dark.variance), dark.gain))
+    _add_noise(light, pixels, omega, pool, *numbers, dark.floor > 0.0)
 
 
 @kernel()
-def _add_noise(light, pixels, omega, pool, level, cut, gain, low, high):  # type: ignore[no-untyped-def]
+def _add_noise(light, pixels, omega, pool, level, sigma, gain, is_cut):  # type: ignore[no-untyped-def]
     """See `add_noise`. Photon noise is that of a squared normal number, mean and variance the photons.
 
-    What is stored of light and level is that of `physics.noise.Dark.stored`; its noise has a variance between
-    low, where it is dark, and high.
+    That of the dark is normal, and with the light cut at zero where that of the scan was.
     """
     for r in range(light.shape[0]):
         row = light[r]
@@ -113,5 +112,5 @@ def _add_noise(light, pixels, omega, pool, level, cut, gain, low, high):  # type
                 x = gain * n * n + level
             else:
                 x = gain * e * n * n + level
-            stored = _HALF * (x + np.sqrt(x * x + cut * cut))
-            row[t] = stored + np.sqrt(low + (high - low) * e / (e + _ONE)) * pool[rest + t]
+            x += sigma * pool[rest + t]
+            row[t] = max(x, _ZERO) if is_cut else x

@@ -51,6 +51,11 @@ def test_simulated_noise_has_the_mean_and_variance_of_counts(dark):
             assert values.mean() == pytest.approx(light + dark.level, abs=0.05 + 0.01 * light)
         if bright:
             assert values.var() == pytest.approx(light + dark.variance, rel=0.1)
+    values = np.zeros((4000, 49), dtype=np.float32)
+    simulated.add_noise(values, np.arange(4000), 3, dark, simulated.normal_numbers(49))
+    assert values.mean() == pytest.approx(dark.mean, abs=0.03)
+    assert values.var() == pytest.approx(dark.stored_variance, rel=0.05, abs=1e-9)
+    assert (values.min() < 0.0) == (dark.variance > 0.0 and not dark.floor)  # cut where the scan's was
 
 
 def test_noise_follows_from_pixel_and_omega_and_is_a_smooth_function_of_light():
