@@ -126,7 +126,7 @@ def _draw(
     Laid out by hand, titles too: automatically it takes three times as long.
     """
     figure = Figure(figsize=(WIDTH, 6.4))
-    left_edge = 0.21 if label else 0.09
+    left_edge = 0.225 if label else 0.09
     places = {"left": left_edge, "right": 0.98, "bottom": 0.08, "top": 0.95, "wspace": 0.26, "hspace": 0.3}
     plots = figure.subplots(2, 2, gridspec_kw=places)
     shown: Any = None
@@ -152,8 +152,9 @@ def _draw(
         plot.spines[:].set_visible(False)
         plot.locator_params(nbins=5)
     if label:
-        bar = figure.add_axes((0.09, 0.2, 0.018, 0.6))
+        bar = figure.add_axes((0.105, 0.2, 0.018, 0.6))
         figure.colorbar(shown, cax=bar, label=label, ticklocation="left")
+        bar.ticklabel_format(axis="y", scilimits=(-3, 4))  # long ones would push the name out of the figure
     return figure, plots[0, 1]
 
 
