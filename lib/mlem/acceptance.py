@@ -24,6 +24,7 @@ _SHARES = (0.0, 0.05, 0.1, 0.2, 0.4)  # of a Lorentzian, that are tried
 _NARROWER = 0.35  # of its width, that a resolution which is all Lorentzian is taken to be
 _MATTERS = 0.12  # steps by which the accepted roll moves over the grain's radius of gyration; less is chance
 _TRIED = 0.25  # steps over that radius, between the slopes that are tried
+_CLOSER = 0.5  # of these, in the end
 _MOVES = 6
 
 
@@ -88,7 +89,7 @@ def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution
     around = np.array(list(product((-1, 0, 1), repeat=2)))
     middle = np.zeros(2)
 
-    def leaning(places: Array) -> list[float]:
+    def leaning(places: Array, refinement: int = refinement) -> list[float]:
         slopes = [replace(found, slope=(x, y)) for x, y in (places * unit).round(12).tolist()]
         return search.deviances(slopes, refinement)
 
@@ -108,7 +109,8 @@ def with_slope(search: Search, found: Resolution, refinement: int) -> Resolution
     gained = (leaning(np.zeros((1, 2)))[0] - leaning(place[None])[0]) * search.n_counts(refinement)
     if gained < SURE or float(np.hypot(*place)) * _TRIED < _MATTERS:
         return found
-    x, y = (place * unit).round(12).tolist()
+    closer = leaning(place + _CLOSER * around, REFINEMENT)  # orientations a step apart pull slopes, too
+    x, y = ((place + _CLOSER * lowest(around, np.array(closer))) * unit).round(12).tolist()
     return search.around(replace(found, slope=(x, y)), refinement)
 
 
