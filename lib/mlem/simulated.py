@@ -84,7 +84,7 @@ def add_noise(light: Image, pixels: NDArray[np.int64], omega: int, dark: Dark, p
     """Turn expected light (n_rows, n_scanned) into counts with noise, in place.
 
     The noise of a value follows from omega and the number of its pixel, whichever rank works it out, and is a
-    smooth function of the light, so that a rounding error stays one.
+    continuous function of the light, so that a rounding error stays one.
     """
     numbers = map(np.float32, (dark.level, math.sqrt(dark.variance), dark.gain))
     _add_noise(light, pixels, omega, pool, *numbers, dark.floor > 0.0)
