@@ -215,9 +215,8 @@ def case_row(case: phantoms.Case) -> list[str]:
         for kind in ("", "_std")
     )
     dice, deviation = phantoms.judge(case, grain.mask, orientation)
-    step, error = float(np.diff(case.tilt1[:2])[0]), deviation * phantoms.STEP
-    pulls = phantoms.pulls(case, grain.mask, orientation, std)
-    return [f"{dice:.3f}", *judged(error, error / pulls, step)]
+    step, both = float(np.diff(case.tilt1[:2])[0]), grain.mask & case.mask
+    return [f"{dice:.3f}", *judged(deviation * phantoms.STEP, std[both], step)]
 
 
 _JUDGED = ["Dice", "error (steps)", "errors", "stated", "pull", "below 2"]

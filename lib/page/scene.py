@@ -77,8 +77,8 @@ def shown(body: Body) -> Solid:
     return solid(body, _MOST_VOXELS)
 
 
-def data(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> dict[str, Any]:
-    """What the section holds; small, for it is sent to the rank that makes the section.
+def data(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> tuple[Solid, dict[str, Any]]:
+    """What the section holds, the grain and its numbers; small, for it is sent to the rank that makes it.
 
     told are the fields that the page tells of the voxel under the pointer, besides that of the colour.
     """
@@ -87,8 +87,7 @@ def data(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> dict[
     exact = {field.name for field in told}
     coarse = {p.fields[0].name: np.ptp(p.limits[0]) / _SHADES for p in paints}
     coarse = {name: step for name, step in coarse.items() if name not in exact}
-    return {
-        "solid": what,
+    return what, {
         "told": [names.index(field.name) for field in told],
         "fields": [_field(what, field, coarse.get(field.name, 0.0)) for field in fields.values()],
         "paints": [
@@ -105,14 +104,15 @@ def data(what: Solid, paints: Sequence[Paint], told: Sequence[Numbers]) -> dict[
     }
 
 
-def section(data: dict[str, Any]) -> str:
+def section(data: tuple[Solid, dict[str, Any]]) -> str:
     """The section of the page with its data and scripts; hidden until it can draw."""
-    what, rest = data["solid"], {name: value for name, value in data.items() if name != "solid"}
-    steps = max(part.step for part in what.part)
+    what, numbers = data
+    body = _body(what)
+    steps = body["steps"]
     note = f" Of {steps} voxels in a row one is shown." if steps > 1 else ""
     here = Path(__file__).parent
     scripts = "".join((here / name).read_text(encoding="utf-8") for name in ("cutting.js", "scene.js"))
-    numbers = json.dumps({**_body(what), **rest}, default=_as_text).replace("<", "\\u003c")
+    text = json.dumps(body | numbers, default=_as_text).replace("<", "\\u003c")
     return (
         '<section id="scene"><h2>The grain in 3D</h2><p>Drag to turn, wheel or two fingers to zoom, right '
         "button to shift. What lies beyond all planes that are switched on is cut away; the colours at a cut "
@@ -121,7 +121,7 @@ def section(data: dict[str, Any]) -> str:
         '<div class="stage"><div class="view"></div><img class="key" alt=""></div>'
         '<p class="told" aria-live="polite">Point at the grain, or tap it, to read off its numbers.</p>'
         f'<div class="cuts">{_cuts()}</div></section>'
-        f'<script type="application/json" id="scene-data">{numbers}</script>'
+        f'<script type="application/json" id="scene-data">{text}</script>'
         f'<script type="text/plain" id="plotly">{_text(_library())}</script>'
         f"<script>{scripts}</script>"
     )

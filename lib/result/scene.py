@@ -12,6 +12,7 @@ from ..page import scene
 from ..page.cutaway import cutaway
 from ..page.pictures import Body, Drawing
 from ..page.scene import Numbers, Paint
+from ..page.solid import Solid
 from ..physics.colours import cell_rgb
 from .fields import FieldView, OrientationView
 
@@ -25,7 +26,7 @@ STILL_TEXT = (
 _TOLD = {"tilt1": "deg", "tilt2": "deg", "cell": ""}
 
 
-def data(body: Body, views: Views, fields: Fields) -> dict[str, Any]:
+def data(body: Body, views: Views, fields: Fields) -> tuple[Solid, dict[str, Any]]:
     """What the section of the page that turns holds. There must be a grain."""
     told = [
         Numbers(name, unit, fields[name])
